@@ -1,0 +1,34 @@
+// The second moment of a linear layer's input, which weighs the error of its weights.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/thread_pool.h"
+
+namespace bitsmith {
+
+// H = sum over tokens of x xᵀ, accumulated in float64. The output error of a row of weights is then
+// (w - q) H (w - q)ᵀ / tokens, exactly the mean squared error of that output on the calibration text.
+class SecondMoment {
+ public:
+  explicit SecondMoment(int64_t size);
+
+  // x [tokens, size] row-major float32. The sum over at most 256 tokens is taken in float32 by BLAS,
+  // the sum of those in float64. The result does not depend on the number of threads.
+  void add(std::span<const float> x, ThreadPool& pool);
+
+  int64_t size() const { return size_; }
+  int64_t tokens() const { return tokens_; }
+  // The mean over tokens, [size, size] row-major, symmetric.
+  std::vector<double> mean() const;
+  double mean_diagonal(int64_t i) const;
+
+ private:
+  int64_t size_;
+  int64_t tokens_ = 0;
+  std::vector<double> sum_;  // [size, size]; only the lower triangle of 256 x 256 tiles is kept up
+};
+
+}  // namespace bitsmith

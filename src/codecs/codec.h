@@ -1,0 +1,115 @@
+// What a code can mean and how it lies on disk: the interface of every codec.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/options.h"
+#include "core/registry.h"
+#include "tensor/shape.h"
+
+namespace bitsmith {
+
+// A tensor seen as a matrix: rows = first extent (output features), cols = product of the others
+// (input features). A vector is one row.
+struct MatrixShape {
+  int64_t rows = 0;
+  int64_t cols = 0;
+  friend bool operator==(const MatrixShape&, const MatrixShape&) = default;
+};
+MatrixShape matrix_shape(const Shape& shape);
+
+// How an encoder chooses the parameters (scale, zero point, codebook) of a group.
+struct FitOptions {
+  // 0: from the smallest and largest weight. n > 0: the best of n shrunken ranges, by squared error.
+  int search_steps = 0;
+  // Weight of each column's squared error, [columns of the group]; nullptr: all 1.
+  const float* importance = nullptr;
+};
+
+// Encodes one matrix, group by group and column by column, in the order its user (a solver) wants.
+//
+// Weights are passed COLUMN-major: element (row r, column c) of a panel is w[c * stride + r], so that
+// a loop over rows is contiguous. Calls for disjoint row ranges may run at the same time; a result
+// depends only on the weights passed for its own row.
+class Encoder {
+ public:
+  virtual ~Encoder() = default;
+
+  // Parameters are shared by this many consecutive columns of a row (the last group may be shorter).
+  virtual int64_t group_cols() const = 0;
+  // Codes are chosen jointly for this many consecutive columns; divides group_cols().
+  virtual int64_t block_cols() const { return 1; }
+
+  // Sets the parameters of column group `group` for rows [row_begin, row_begin + row_count).
+  //   w column-major [columns of the group][stride]
+  virtual void fit_group(int64_t group, int64_t row_begin, int64_t row_count, const float* w,
+                         int64_t stride, const FitOptions& fit) = 0;
+
+  // Chooses the nearest codes for columns [col, col + block_cols()) under the fitted parameters and
+  // writes the values they decode to.
+  //   w, q column-major [block_cols()][stride]
+  virtual void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w,
+                        float* q, int64_t stride) = 0;
+
+  // Writes the finished matrix; `bytes` has Codec::encoded_bytes() bytes, all of which are written.
+  virtual void finish(std::span<std::byte> bytes) const = 0;
+};
+
+class Codec {
+ public:
+  static const char* kind() { return "codec"; }
+  virtual ~Codec() = default;
+  virtual const PartInfo& info() const = 0;
+
+  // The exact number of bytes on disk, side information and padding included. Throws
+  // kInvalidArgument for a combination of shape and options that cannot work.
+  virtual uint64_t encoded_bytes(const MatrixShape& shape, const Options& options) const = 0;
+
+  virtual std::unique_ptr<Encoder> encoder(const MatrixShape& shape,
+                                           const Options& options) const = 0;
+
+  // Decodes rows [row_begin, row_begin + row_count) into out [row_count, cols], row-major. This is
+  // the specification of the codec: every kernel is tested against it. `bytes` may be hostile; its
+  // size has been checked against encoded_bytes().
+  virtual void decode(const MatrixShape& shape, const Options& options,
+                      std::span<const std::byte> bytes, int64_t row_begin, int64_t row_count,
+                      float* out) const = 0;
+
+  // Short name for tables: "int4 g64", "bf16".
+  virtual std::string label(const Options& options) const = 0;
+};
+
+// A codec with its options: how one tensor is coded.
+struct Scheme {
+  const Codec* codec = nullptr;
+  Options options;
+
+  Scheme() = default;
+  Scheme(std::string_view codec_id, const nlohmann::json& options);
+  std::string label() const { return codec->label(options); }
+  nlohmann::json to_json() const;  // {"codec": id, "options": {...}}
+  static Scheme from_json(const nlohmann::json& json);
+};
+
+// A tensor as it lies in a file or in memory. Owns nothing.
+struct CodedTensor {
+  std::string name;
+  Shape shape;
+  Scheme scheme;
+  std::span<const std::byte> bytes;
+
+  MatrixShape matrix() const { return matrix_shape(shape); }
+  // Rows [row_begin, row_begin + row_count) as float32, row-major.
+  void decode(int64_t row_begin, int64_t row_count, float* out) const {
+    scheme.codec->decode(matrix(), scheme.options, bytes, row_begin, row_count, out);
+  }
+  std::vector<float> decode_all() const;
+};
+
+}  // namespace bitsmith

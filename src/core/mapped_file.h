@@ -1,0 +1,34 @@
+// A file mapped read-only into memory.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <span>
+
+namespace bitsmith {
+
+class MappedFile {
+ public:
+  MappedFile() = default;
+  // Throws kNotFound if the file is not there, kEnvironment if it cannot be opened or mapped.
+  // An empty file gives an empty span. A file that shrinks while it is mapped kills the process
+  // with SIGBUS, as for every program that maps files.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::filesystem::path path_;
+};
+
+// Tells the kernel that the pages wholly inside `bytes` (part of a mapped file) are not needed soon,
+// so that they stop counting as this process's memory. Reading them again is allowed.
+void release_pages(std::span<const std::byte> bytes);
+
+}  // namespace bitsmith

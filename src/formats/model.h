@@ -1,0 +1,37 @@
+// A model as the rest of bitsmith sees it, whatever file it came from.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "codecs/codec.h"
+#include "core/mapped_file.h"
+#include "graph/graph.h"
+#include "text/tokenizer.h"
+
+namespace bitsmith {
+
+struct Model {
+  std::filesystem::path path;
+  std::string format;                              // "huggingface", "bitsmith"
+  nlohmann::json config;                           // config.json as read
+  Graph graph;
+  std::map<std::string, CodedTensor> parameters;   // one for every parameter of the graph
+  TokenizerFiles tokenizer_files;                  // may be empty
+  nlohmann::json metadata;                         // checkpoints: recipe, quality, ... else null
+  std::vector<std::shared_ptr<MappedFile>> files;  // what the parameters' bytes lie in
+
+  const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none
+  uint64_t parameter_bytes() const;                           // on disk, all side information
+  int64_t parameter_count() const;                            // weights
+};
+
+// Opens a Hugging Face folder (or its config.json) or a bitsmith checkpoint by looking at it. Nothing
+// is decoded. Throws kNotFound, kCorrupt or kUnsupported.
+Model open_model(const std::filesystem::path& path);
+
+}  // namespace bitsmith

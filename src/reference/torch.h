@@ -1,0 +1,5 @@
+// The torch headers that bitsmith uses; precompiled, because they are slow to compile.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
