@@ -19,7 +19,7 @@ struct Choice {
   std::vector<size_t> picks;  // [tensors]: index of the candidate
   uint64_t bytes = 0;
   double loss = 0;
-  double bound = 0;           // no choice under the budget has a smaller loss than this
+  double bound = 0;  // no choice under the budget has a smaller loss than this
 };
 
 class Allocator {
@@ -28,8 +28,8 @@ class Allocator {
   virtual ~Allocator() = default;
   virtual const PartInfo& info() const = 0;
 
-  // tables [tensors][candidates of that tensor], each not empty. Throws kImpossibleBudget, naming the
-  // smallest possible size, if even the smallest candidates exceed `budget_bytes`.
+  // tables [tensors][candidates of that tensor], each not empty. Throws kImpossibleBudget, naming
+  // the smallest possible size, if even the smallest candidates exceed `budget_bytes`.
   virtual Choice allocate(const std::vector<std::vector<Candidate>>& tables, uint64_t budget_bytes,
                           const Options& options) const = 0;
 };

@@ -10,13 +10,14 @@
 namespace bitsmith {
 
 // H = sum over tokens of x xᵀ, accumulated in float64. The output error of a row of weights is then
-// (w - q) H (w - q)ᵀ / tokens, exactly the mean squared error of that output on the calibration text.
+// (w - q) H (w - q)ᵀ / tokens, exactly the mean squared error of that output on the calibration
+// text.
 class SecondMoment {
  public:
   explicit SecondMoment(int64_t size);
 
-  // x [tokens, size] row-major float32. The sum over at most 256 tokens is taken in float32 by BLAS,
-  // the sum of those in float64. The result does not depend on the number of threads.
+  // x [tokens, size] row-major float32. The sum over at most 256 tokens is taken in float32 by
+  // BLAS, the sum of those in float64. The result does not depend on the number of threads.
   void add(std::span<const float> x, ThreadPool& pool);
 
   int64_t size() const { return size_; }

@@ -23,8 +23,7 @@ Scheme Scheme::from_json(const nlohmann::json& json) {
     fail(ErrorCode::kCorrupt, "a scheme must be {{\"codec\": name, \"options\": {{...}}}}, got {}",
          json.dump());
   }
-  return Scheme(json["codec"].get<std::string>(),
-                json.value("options", nlohmann::json::object()));
+  return Scheme(json["codec"].get<std::string>(), json.value("options", nlohmann::json::object()));
 }
 
 std::vector<float> CodedTensor::decode_all() const {

@@ -26,7 +26,8 @@ MatrixShape matrix_shape(const Shape& shape);
 
 // How an encoder chooses the parameters (scale, zero point, codebook) of a group.
 struct FitOptions {
-  // 0: from the smallest and largest weight. n > 0: the best of n shrunken ranges, by squared error.
+  // 0: from the smallest and largest weight. n > 0: the best of n shrunken ranges, by squared
+  // error.
   int search_steps = 0;
   // Weight of each column's squared error, [columns of the group]; nullptr: all 1.
   const float* importance = nullptr;
@@ -34,14 +35,15 @@ struct FitOptions {
 
 // Encodes one matrix, group by group and column by column, in the order its user (a solver) wants.
 //
-// Weights are passed COLUMN-major: element (row r, column c) of a panel is w[c * stride + r], so that
-// a loop over rows is contiguous. Calls for disjoint row ranges may run at the same time; a result
-// depends only on the weights passed for its own row.
+// Weights are passed COLUMN-major: element (row r, column c) of a panel is w[c * stride + r], so
+// that a loop over rows is contiguous. Calls for disjoint row ranges may run at the same time; a
+// result depends only on the weights passed for its own row.
 class Encoder {
  public:
   virtual ~Encoder() = default;
 
-  // Parameters are shared by this many consecutive columns of a row (the last group may be shorter).
+  // Parameters are shared by this many consecutive columns of a row (the last group may be
+  // shorter).
   virtual int64_t group_cols() const = 0;
   // Codes are chosen jointly for this many consecutive columns; divides group_cols().
   virtual int64_t block_cols() const { return 1; }
@@ -54,8 +56,8 @@ class Encoder {
   // Chooses the nearest codes for columns [col, col + block_cols()) under the fitted parameters and
   // writes the values they decode to.
   //   w, q column-major [block_cols()][stride]
-  virtual void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w,
-                        float* q, int64_t stride) = 0;
+  virtual void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w, float* q,
+                        int64_t stride) = 0;
 
   // Writes the finished matrix; `bytes` has Codec::encoded_bytes() bytes, all of which are written.
   virtual void finish(std::span<std::byte> bytes) const = 0;

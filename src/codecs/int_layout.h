@@ -10,9 +10,10 @@ namespace bitsmith {
 
 // The layout is the one that integer dot products read directly, so files are used as they lie.
 //
-// A PANEL is 16 consecutive rows (the last panel is filled with zero bytes). A QUAD is 4 consecutive
-// columns of a panel: 64 codes, in the order
-//     element j = (row % 16) * 4 + (col % 4)                        (row 0: j = 0..3, row 1: 4..7, ...)
+// A PANEL is 16 consecutive rows (the last panel is filled with zero bytes). A QUAD is 4
+// consecutive columns of a panel: 64 codes, in the order
+//     element j = (row % 16) * 4 + (col % 4)                        (row 0: j = 0..3, row 1: 4..7,
+//     ...)
 // which is one 64-byte vector once unpacked to bytes: 16 lanes of 4 bytes, a lane per row.
 //
 // A code of b bits is split into PLANES of 8, 4, 2 or 1 bits, the widest holding the lowest bits:
@@ -27,17 +28,17 @@ namespace bitsmith {
 // Quads are numbered along the whole row, over all groups; missing columns and quads are zero bits.
 //
 // The tensor's bytes are three sections, each of which starts at a multiple of 64 bytes:
-//     codes   for each panel: its planes, widest first, each ceil(quads * p / 8) vectors of 64 bytes
-//     scales  for each panel, for each group: 16 binary16, one per row of the panel
-//     zeros   (asymmetric only) for each panel, for each group: 16 zero points of b bits, row 0 in the
+//     codes   for each panel: its planes, widest first, each ceil(quads * p / 8) vectors of 64
+//     bytes scales  for each panel, for each group: 16 binary16, one per row of the panel zeros
+//     (asymmetric only) for each panel, for each group: 16 zero points of b bits, row 0 in the
 //             lowest bits of the first byte, 2*b bytes
 // and are filled with zero bytes to a multiple of 64.
 //
-// Value of a code:  w = scale * (code - zero).  Symmetric: zero = 2^(b-1), or 1/2 when b = 1. Scales
-// may be negative.
+// Value of a code:  w = scale * (code - zero).  Symmetric: zero = 2^(b-1), or 1/2 when b = 1.
+// Scales may be negative.
 //
-// Rejected: rows one after the other. It saves the padding of the last panel, but a dot product then
-// has to be summed across lanes for every row, or the weights repacked at load.
+// Rejected: rows one after the other. It saves the padding of the last panel, but a dot product
+// then has to be summed across lanes for every row, or the weights repacked at load.
 struct IntLayout {
   static constexpr int64_t kPanelRows = 16;
   static constexpr int64_t kQuadCols = 4;

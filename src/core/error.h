@@ -1,4 +1,5 @@
-// The one exception type of bitsmith, for bad data and a bad environment; our own bugs are assertions.
+// The one exception type of bitsmith, for bad data and a bad environment; our own bugs are
+// assertions.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,8 +10,8 @@
 
 namespace bitsmith {
 
-// What went wrong, in the classes a caller may want to tell apart. The value is the exit code of the
-// command line (see `bitsmith --help`).
+// What went wrong, in the classes a caller may want to tell apart. The value is the exit code of
+// the command line (see `bitsmith --help`).
 enum class ErrorCode {
   kInvalidArgument = 2,   // an option or a combination of options that cannot work
   kNotFound = 3,          // a file, tensor or method that is not there
@@ -43,7 +44,6 @@ template <class... Args>
 
 }  // namespace bitsmith
 
-#define BITSMITH_ASSERT(condition)                                              \
-  (static_cast<bool>(condition)                                                 \
-       ? void(0)                                                                \
-       : ::bitsmith::assertion_failed(#condition, __FILE__, __LINE__))
+#define BITSMITH_ASSERT(condition)        \
+  (static_cast<bool>(condition) ? void(0) \
+                                : ::bitsmith::assertion_failed(#condition, __FILE__, __LINE__))

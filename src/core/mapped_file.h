@@ -27,8 +27,8 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
-// Tells the kernel that the pages wholly inside `bytes` (part of a mapped file) are not needed soon,
-// so that they stop counting as this process's memory. Reading them again is allowed.
+// Tells the kernel that the pages wholly inside `bytes` (part of a mapped file) are not needed
+// soon, so that they stop counting as this process's memory. Reading them again is allowed.
 void release_pages(std::span<const std::byte> bytes);
 
 }  // namespace bitsmith

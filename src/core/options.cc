@@ -52,7 +52,8 @@ Options::Options(const std::vector<OptionSpec>& specs, const nlohmann::json& val
                  std::string_view owner)
     : Options(specs) {
   if (!values.is_object()) {
-    fail(ErrorCode::kInvalidArgument, "{}: options must be an object, got {}", owner, values.dump());
+    fail(ErrorCode::kInvalidArgument, "{}: options must be an object, got {}", owner,
+         values.dump());
   }
   for (const auto& [name, value] : values.items()) {
     const auto spec = std::ranges::find(specs, name, &OptionSpec::name);

@@ -17,13 +17,14 @@ using OptionValue = std::variant<bool, int64_t, double, std::string>;
 struct OptionSpec {
   std::string name;
   OptionValue default_value;
-  std::string help;                      // one line, with the unit
-  double min = -1e300;                   // bounds of numbers, inclusive
+  std::string help;     // one line, with the unit
+  double min = -1e300;  // bounds of numbers, inclusive
   double max = 1e300;
-  std::vector<std::string> choices = {}; // the only strings allowed, if not empty
+  std::vector<std::string> choices = {};  // the only strings allowed, if not empty
 };
 
-// The values of a method's options. Every option is present: made from the defaults, then overridden.
+// The values of a method's options. Every option is present: made from the defaults, then
+// overridden.
 class Options {
  public:
   Options() = default;
@@ -31,7 +32,8 @@ class Options {
 
   // `values` is a JSON object; an unknown name, a wrong type or a value out of bounds is
   // kInvalidArgument, naming `owner` and what is allowed.
-  Options(const std::vector<OptionSpec>& specs, const nlohmann::json& values, std::string_view owner);
+  Options(const std::vector<OptionSpec>& specs, const nlohmann::json& values,
+          std::string_view owner);
 
   bool flag(std::string_view name) const;
   int64_t integer(std::string_view name) const;

@@ -64,7 +64,8 @@ void TerminalProgress::draw(double done, const std::string& detail, bool last) {
   const int filled = static_cast<int>(share * kWidth);
   std::string bar;
   for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
-  fmt::print(stderr, "\r\033[K{:<12} {} {:>3.0f} %  {}  {}", phase_, bar, share * 100, time, detail);
+  fmt::print(stderr, "\r\033[K{:<12} {} {:>3.0f} %  {}  {}", phase_, bar, share * 100, time,
+             detail);
   if (last) std::fputc('\n', stderr);
   std::fflush(stderr);
 }

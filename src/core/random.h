@@ -33,7 +33,8 @@ class Random {
     return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * n) >> 64);
   }
 
-  // Standard normal, by Box and Muller; the second value of each pair is discarded to stay stateless.
+  // Standard normal, by Box and Muller; the second value of each pair is discarded to stay
+  // stateless.
   double normal() {
     const double u = 1.0 - uniform();
     const double v = uniform();

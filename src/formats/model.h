@@ -17,8 +17,8 @@ namespace bitsmith {
 
 struct Model {
   std::filesystem::path path;
-  std::string format;                              // "huggingface", "bitsmith"
-  nlohmann::json config;                           // config.json as read
+  std::string format;     // "huggingface", "bitsmith"
+  nlohmann::json config;  // config.json as read
   Graph graph;
   std::map<std::string, CodedTensor> parameters;   // one for every parameter of the graph
   TokenizerFiles tokenizer_files;                  // may be empty
@@ -30,8 +30,8 @@ struct Model {
   int64_t parameter_count() const;                            // weights
 };
 
-// Opens a Hugging Face folder (or its config.json) or a bitsmith checkpoint by looking at it. Nothing
-// is decoded. Throws kNotFound, kCorrupt or kUnsupported.
+// Opens a Hugging Face folder (or its config.json) or a bitsmith checkpoint by looking at it.
+// Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
 Model open_model(const std::filesystem::path& path);
 
 }  // namespace bitsmith

@@ -18,7 +18,8 @@ namespace bitsmith {
 using ValueId = int32_t;
 inline constexpr ValueId kNoValue = -1;  // an optional input that is not given
 
-using Attribute = std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
+using Attribute =
+    std::variant<int64_t, double, std::string, std::vector<int64_t>, std::vector<double>>;
 using Attributes = std::map<std::string, Attribute, std::less<>>;
 
 enum class ValueKind { kInput, kParameter, kActivation };

@@ -1,7 +1,8 @@
 // The operators of the graph: how to make each node, and what it means.
 //
-// Shape letters: B sequences, T positions, C channels, O output channels, H heads, D head dimension.
-// Executors compute each operator exactly as written here, in float32 unless they say otherwise.
+// Shape letters: B sequences, T positions, C channels, O output channels, H heads, D head
+// dimension. Executors compute each operator exactly as written here, in float32 unless they say
+// otherwise.
 #pragma once
 
 #include "graph/graph.h"
@@ -29,8 +30,8 @@ struct AttentionOptions {
   int64_t heads = 0;
   int64_t kv_heads = 0;  // divides heads; head h reads kv head h / (heads / kv_heads)
   int64_t head_dim = 0;
-  double scale = 0;      // multiplies q·k
-  int64_t window = 0;    // > 0: a position sees itself and the window - 1 before it; 0: all before it
+  double scale = 0;    // multiplies q·k
+  int64_t window = 0;  // > 0: a position sees itself and the window - 1 before it; 0: all before it
 };
 // Causal softmax(q kᵀ * scale) v.  q [B, T, H*D], k and v [B, T, KV*D] -> [B, T, H*D]
 ValueId attention(Graph& graph, std::string name, ValueId q, ValueId k, ValueId v,

@@ -42,16 +42,16 @@ class InputStatistics {
 };
 
 struct Problem {
-  std::span<const float> weights;              // [rows, cols] row-major
+  std::span<const float> weights;  // [rows, cols] row-major
   MatrixShape shape;
-  const InputStatistics* statistics = nullptr; // nullptr: unknown, every direction counts the same
+  const InputStatistics* statistics = nullptr;  // nullptr: unknown, every direction counts the same
   Scheme scheme;
 };
 
 struct Solution {
-  std::vector<std::byte> bytes;    // Codec::encoded_bytes() of them
-  std::vector<float> values;       // [rows, cols] row-major, what the bytes decode to
-  std::vector<double> row_error;   // [rows]: (w - q) H (w - q)ᵀ, or |w - q|² without statistics
+  std::vector<std::byte> bytes;   // Codec::encoded_bytes() of them
+  std::vector<float> values;      // [rows, cols] row-major, what the bytes decode to
+  std::vector<double> row_error;  // [rows]: (w - q) H (w - q)ᵀ, or |w - q|² without statistics
 };
 
 class Solver {
@@ -61,9 +61,10 @@ class Solver {
   virtual const PartInfo& info() const = 0;
   virtual bool needs_statistics() const { return false; }
 
-  // The same solution for any number of threads. Rows are independent: solving some rows alone gives
-  // the same codes for them. Throws kInvalidArgument if weights are not finite.
-  virtual Solution solve(const Problem& problem, const Options& options, ThreadPool& pool) const = 0;
+  // The same solution for any number of threads. Rows are independent: solving some rows alone
+  // gives the same codes for them. Throws kInvalidArgument if weights are not finite.
+  virtual Solution solve(const Problem& problem, const Options& options,
+                         ThreadPool& pool) const = 0;
 };
 
 }  // namespace bitsmith

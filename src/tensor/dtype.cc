@@ -66,7 +66,7 @@ uint16_t float_to_f16(float x) {
   const uint32_t u = std::bit_cast<uint32_t>(x);
   const uint16_t sign = static_cast<uint16_t>((u >> 16) & 0x8000u);
   const uint32_t magnitude = u & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);  // NaN
+  if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);   // NaN
   if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // rounds to infinity
   if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24; adding 0.5 rounds it
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
@@ -91,7 +91,8 @@ void convert_to_float(const std::byte* data, DType dtype, std::span<float> out) 
       for (size_t i = 0; i < out.size(); ++i) out[i] = static_cast<float>(load<double>(data, i));
       return;
     default:
-      fail(ErrorCode::kUnsupported, "tensors of type {} cannot be read as numbers", to_string(dtype));
+      fail(ErrorCode::kUnsupported, "tensors of type {} cannot be read as numbers",
+           to_string(dtype));
   }
 }
 

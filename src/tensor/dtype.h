@@ -11,10 +11,24 @@
 namespace bitsmith {
 
 // The element types of safetensors that bitsmith stores or reads.
-enum class DType : uint8_t { kF32, kF16, kBF16, kF64, kU8, kI8, kU16, kI16, kU32, kI32, kU64, kI64, kBool };
+enum class DType : uint8_t {
+  kF32,
+  kF16,
+  kBF16,
+  kF64,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kU64,
+  kI64,
+  kBool
+};
 
 int64_t size_bytes(DType dtype);
-std::string_view to_string(DType dtype);        // the safetensors name: "F32", "BF16", ...
+std::string_view to_string(DType dtype);                // the safetensors name: "F32", "BF16", ...
 bool parse_dtype(std::string_view name, DType& dtype);  // false if the name is not known
 
 // Single conversions. bf16 and f16 are held as their bit patterns.

@@ -1,0 +1,118 @@
+#include "families/decoder.h"
+
+#include <cmath>
+
+#include "families/rope.h"
+#include "graph/operators.h"
+
+namespace bitsmith {
+namespace {
+
+struct Dimensions {
+  int64_t vocab, hidden, ffn, layers, heads, kv_heads, head_dim;
+  double epsilon;
+};
+
+Dimensions read_dimensions(const Config& config) {
+  Dimensions d{};
+  d.vocab = config.size("vocab_size");
+  d.hidden = config.size("hidden_size", 1 << 20);
+  d.ffn = config.size("intermediate_size", 1 << 22);
+  d.layers = config.size("num_hidden_layers", 4096);
+  d.heads = config.size("num_attention_heads", 1 << 16);
+  d.kv_heads = config.size_or("num_key_value_heads", d.heads);
+  if (!config.has("head_dim") && d.hidden % d.heads != 0) {
+    fail(ErrorCode::kCorrupt,
+         "config.json: hidden_size {} is no multiple of num_attention_heads {}", d.hidden, d.heads);
+  }
+  d.head_dim = config.has("head_dim") ? config.size("head_dim", 1 << 16) : d.hidden / d.heads;
+  d.epsilon = config.number_or("rms_norm_eps", 1e-6);
+  if (d.heads % d.kv_heads != 0) {
+    fail(ErrorCode::kCorrupt,
+         "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", d.heads,
+         d.kv_heads);
+  }
+  const std::string activation = config.text_or("hidden_act", "silu");
+  if (activation != "silu" && activation != "swish") {
+    fail(ErrorCode::kUnsupported, "config.json: hidden_act '{}' is not supported, only silu is",
+         activation);
+  }
+  return d;
+}
+
+}  // namespace
+
+Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
+  const Config config(json);
+  const Dimensions d = read_dimensions(config);
+  const RopeParameters rotary = read_rope(config, d.head_dim);
+  const bool qkv_bias = traits.qkv_bias || config.flag_or("attention_bias", false);
+  const bool o_bias = !traits.qkv_bias && config.flag_or("attention_bias", false);
+  const bool mlp_bias = config.flag_or("mlp_bias", false);
+  if (json.contains("quantization_config")) {
+    fail(ErrorCode::kUnsupported,
+         "config.json: the model is already quantized ('quantization_config'); give the original");
+  }
+
+  Graph g;
+  ValueId h = g.add_input("tokens", {kBatch, kTime});
+  const ValueId table =
+      g.add_parameter("model.embed_tokens.weight", {d.vocab, d.hidden}, "embedding");
+  h = ops::embedding(g, "embedding", h, table);
+
+  for (int64_t layer = 0; layer < d.layers; ++layer) {
+    const std::string file = fmt::format("model.layers.{}.", layer);  // names in the file
+    const std::string here = fmt::format("layers.{}.", layer);        // names of nodes
+    const auto norm = [&](const std::string& node, const std::string& parameter, ValueId x,
+                          int64_t size) {
+      const ValueId weight = g.add_parameter(file + parameter + ".weight", {size}, "norm");
+      return ops::rms_norm(g, here + node, x, weight, d.epsilon);
+    };
+    const auto project = [&](const std::string& node, const std::string& parameter, ValueId x,
+                             int64_t in, int64_t out, bool has_bias) {
+      const ValueId weight = g.add_parameter(file + parameter + ".weight", {out, in}, node);
+      const ValueId bias =
+          has_bias ? g.add_parameter(file + parameter + ".bias", {out}, "bias") : kNoValue;
+      return ops::linear(g, here + node, x, weight, bias);
+    };
+    const int64_t q_size = d.heads * d.head_dim;
+    const int64_t kv_size = d.kv_heads * d.head_dim;
+
+    ValueId x = norm("attention.norm", "input_layernorm", h, d.hidden);
+    ValueId q = project("attention.q", "self_attn.q_proj", x, d.hidden, q_size, qkv_bias);
+    ValueId k = project("attention.k", "self_attn.k_proj", x, d.hidden, kv_size, qkv_bias);
+    const ValueId v = project("attention.v", "self_attn.v_proj", x, d.hidden, kv_size, qkv_bias);
+    if (traits.qk_norm) {
+      q = norm("attention.q_norm", "self_attn.q_norm", q, d.head_dim);
+      k = norm("attention.k_norm", "self_attn.k_norm", k, d.head_dim);
+    }
+    q = ops::rope(g, here + "attention.q_rope", q, rotary.frequencies, rotary.magnitude);
+    k = ops::rope(g, here + "attention.k_rope", k, rotary.frequencies, rotary.magnitude);
+    x = ops::attention(g, here + "attention.mix", q, k, v,
+                       {.heads = d.heads,
+                        .kv_heads = d.kv_heads,
+                        .head_dim = d.head_dim,
+                        .scale = 1.0 / std::sqrt(static_cast<double>(d.head_dim)),
+                        .window = traits.window(config, layer)});
+    x = project("attention.o", "self_attn.o_proj", x, q_size, d.hidden, o_bias);
+    h = ops::add(g, here + "attention.add", h, x);
+
+    x = norm("mlp.norm", "post_attention_layernorm", h, d.hidden);
+    ValueId gate = project("mlp.gate", "mlp.gate_proj", x, d.hidden, d.ffn, mlp_bias);
+    const ValueId up = project("mlp.up", "mlp.up_proj", x, d.hidden, d.ffn, mlp_bias);
+    gate = ops::silu(g, here + "mlp.silu", gate);
+    x = ops::multiply(g, here + "mlp.product", gate, up);
+    x = project("mlp.down", "mlp.down_proj", x, d.ffn, d.hidden, mlp_bias);
+    h = ops::add(g, here + "mlp.add", h, x);
+  }
+
+  h = ops::rms_norm(g, "head.norm", h, g.add_parameter("model.norm.weight", {d.hidden}, "norm"),
+                    d.epsilon);
+  const ValueId head = config.flag_or("tie_word_embeddings", false)
+                           ? table
+                           : g.add_parameter("lm_head.weight", {d.vocab, d.hidden}, "head");
+  g.outputs = {ops::linear(g, "head.logits", h, head)};
+  return g;
+}
+
+}  // namespace bitsmith

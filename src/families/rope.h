@@ -1,0 +1,19 @@
+// Frequencies of rotary position embeddings, with the published ways of scaling them.
+#pragma once
+
+#include <vector>
+
+#include "families/config.h"
+
+namespace bitsmith {
+
+struct RopeParameters {
+  std::vector<double> frequencies;  // [head_dim / 2], radians per position
+  double magnitude = 1.0;           // multiplies cos and sin
+};
+
+// Reads `rope_theta` + `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5).
+// Types: default, linear, llama3, yarn; others are kUnsupported by name.
+RopeParameters read_rope(const Config& config, int64_t head_dim);
+
+}  // namespace bitsmith
