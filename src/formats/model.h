@@ -24,6 +24,7 @@ struct Model {
   TokenizerFiles tokenizer_files;                  // may be empty
   nlohmann::json metadata;                         // checkpoints: recipe, quality, ... else null
   std::vector<std::shared_ptr<MappedFile>> files;  // what the parameters' bytes lie in
+  std::vector<std::string> unused_tensors;         // in the files, but not asked for by the graph
 
   const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none
   uint64_t parameter_bytes() const;                           // on disk, all side information

@@ -1,0 +1,47 @@
+// Names and rules of a checkpoint's metadata that its reader and its writer share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "tensor/dtype.h"
+
+namespace bitsmith::checkpoint {
+
+inline constexpr std::string_view kFormat = "bitsmith";            // metadata "format"
+inline constexpr std::string_view kPrefix = "bitsmith.";           // of all other metadata
+inline constexpr std::string_view kFilePrefix = "bitsmith.file/";  // of tensors that hold files
+
+inline constexpr std::string_view kVersion = "bitsmith.version";
+inline constexpr std::string_view kGraph = "bitsmith.graph";
+inline constexpr std::string_view kConfig = "bitsmith.config";
+inline constexpr std::string_view kTensors = "bitsmith.tensors";
+inline constexpr std::string_view kFiles = "bitsmith.files";
+inline constexpr std::string_view kChecksum = "bitsmith.checksum";
+
+// Whether a metadata key is one of the above, and not free for recipe, quality, ...
+bool is_reserved(std::string_view key);
+
+// The number type under which a codec's tensors lie in the container with their own shape; nullopt
+// for codecs whose tensors lie there as one U8 entry [bytes].
+std::optional<DType> plain_dtype(std::string_view codec_id);
+
+// Whether a file's name is safe to write into a folder: not empty, no separator, not "." or "..".
+bool is_plain_file_name(std::string_view name);
+
+// XXH3, 64 bits, seed 0, as 16 hexadecimal digits.
+std::string checksum(std::span<const std::byte> bytes);
+
+// The checksum of all metadata but kChecksum: for each entry in the order of its key's bytes, the
+// length of the key (u64 LE), the key, the length of the value, the value.
+std::string metadata_checksum(const std::map<std::string, std::string>& metadata);
+
+// More weights than this in one tensor are refused; far below overflow of any size in bits.
+inline constexpr int64_t kMaxElements = int64_t{1} << 48;
+
+}  // namespace bitsmith::checkpoint

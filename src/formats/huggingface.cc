@@ -1,0 +1,230 @@
+#include "formats/huggingface.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "core/error.h"
+#include "core/output_file.h"
+#include "families/family.h"
+#include "formats/checkpoint_metadata.h"
+#include "formats/json_text.h"
+#include "formats/safetensors.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
+
+constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
+constexpr std::string_view kHead = "lm_head.weight";
+
+// One tensor of the folder and the shard it lies in.
+struct Located {
+  const SafetensorsTensor* tensor = nullptr;
+  const Safetensors* shard = nullptr;
+};
+
+// All shards of a folder, with a directory of their tensors.
+class Shards {
+ public:
+  void open(const fs::path& path) {
+    const auto mapped = std::make_shared<MappedFile>(path);
+    files.push_back(mapped);
+    shards_.push_back(
+        std::make_unique<Safetensors>(read_safetensors(mapped->bytes(), path.string())));
+    const Safetensors& shard = *shards_.back();
+    for (const auto& [name, tensor] : shard.tensors) {
+      const auto [other, added] = tensors.emplace(name, Located{&tensor, &shard});
+      if (!added) {
+        fail(ErrorCode::kCorrupt, "tensor {} is in two files, '{}' and '{}'", quoted_name(name),
+             other->second.shard->file, shard.file);
+      }
+    }
+  }
+
+  // The tensor, or the one that a shard's metadata says was kept in its place (torch writes shared
+  // weights once: metadata {"model.embed_tokens.weight": "lm_head.weight"}). nullptr if none.
+  const Located* find(std::string_view name) const {
+    if (const auto found = tensors.find(name); found != tensors.end()) return &found->second;
+    for (const auto& shard : shards_) {
+      const auto alias = shard->metadata.find(std::string(name));
+      if (alias == shard->metadata.end()) continue;
+      if (const auto found = tensors.find(alias->second); found != tensors.end()) {
+        return &found->second;
+      }
+    }
+    return nullptr;
+  }
+
+  std::map<std::string, Located, std::less<>> tensors;
+  std::vector<std::shared_ptr<MappedFile>> files;
+
+ private:
+  std::vector<std::unique_ptr<Safetensors>> shards_;
+};
+
+// Opens the shards that model.safetensors.index.json names.
+void open_indexed(const fs::path& index, Shards& shards) {
+  const std::string what = fmt::format("'{}'", index.string());
+  const json document =
+      parse_json_object_text(read_file(index, kMaxIndexBytes), what, kMaxIndexBytes);
+  const auto map = document.find("weight_map");
+  if (map == document.end() || !map->is_object()) {
+    fail(ErrorCode::kCorrupt, "{}: 'weight_map' should be an object of tensor: file", what);
+  }
+  std::set<std::string> names;
+  for (const auto& [tensor, file] : map->items()) {
+    if (!file.is_string() || !checkpoint::is_plain_file_name(file.get_ref<const std::string&>())) {
+      fail(ErrorCode::kCorrupt, "{}: tensor {} should name a file in the same folder, got {}", what,
+           quoted_name(tensor), quoted_name(file.dump()));
+    }
+    names.insert(file.get<std::string>());
+  }
+  for (const std::string& name : names) {
+    const fs::path path = index.parent_path() / name;
+    if (!fs::exists(path)) {
+      fail(ErrorCode::kNotFound,
+           "{} names the shard '{}', which is not there ({} shards in all; "
+           "incomplete download?)",
+           what, name, names.size());
+    }
+    shards.open(path);
+  }
+  for (const auto& [tensor, file] : map->items()) {
+    const auto found = shards.tensors.find(tensor);
+    const fs::path path = index.parent_path() / file.get_ref<const std::string&>();
+    if (found == shards.tensors.end() || found->second.shard->file != path.string()) {
+      fail(ErrorCode::kCorrupt, "{} says that tensor {} is in '{}', but it is not", what,
+           quoted_name(tensor), file.get_ref<const std::string&>());
+    }
+  }
+}
+
+// What else the folder holds, for a message.
+std::string other_weights(const fs::path& folder) {
+  constexpr std::array kEndings = {".bin", ".pt", ".pth", ".gguf", ".onnx", ".safetensors"};
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+    const std::string ending = entry.path().extension().string();
+    if (std::ranges::find(kEndings, ending) != kEndings.end()) {
+      return fmt::format(
+          "; '{}' is there, which is not read: convert the model with "
+          "save_pretrained(safe_serialization=True)",
+          entry.path().filename().string());
+    }
+  }
+  return "";
+}
+
+void open_shards(const fs::path& folder, Shards& shards) {
+  const fs::path single = folder / "model.safetensors";
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (fs::exists(single)) {
+    shards.open(single);
+  } else if (fs::exists(index)) {
+    open_indexed(index, shards);
+  } else {
+    fail(ErrorCode::kNotFound,
+         "'{}' has neither model.safetensors nor model.safetensors.index.json{}", folder.string(),
+         other_weights(folder));
+  }
+}
+
+json read_config(const fs::path& folder) {
+  const fs::path path = folder / "config.json";
+  json config = parse_json_object_text(read_file(path, kMaxConfigBytes),
+                                       fmt::format("'{}'", path.string()), kMaxConfigBytes);
+  const auto quantized = config.find("quantization_config");
+  if (quantized != config.end() && !quantized->is_null()) {
+    const json method = quantized->is_object() ? quantized->value("quant_method", json("unknown"))
+                                               : json("unknown");
+    fail(ErrorCode::kUnsupported,
+         "'{}': the model is quantized already (quant_method {}); open the original instead",
+         path.string(),
+         quoted_name(method.is_string() ? method.get<std::string>() : method.dump()));
+  }
+  return config;
+}
+
+bool is_tied(const json& config) {
+  const auto tied = config.find("tie_word_embeddings");
+  return tied != config.end() && tied->is_boolean() && tied->get<bool>();
+}
+
+const Located& locate(const Shards& shards, const std::string& name, const fs::path& folder) {
+  const Located* found = shards.find(name);
+  if (found == nullptr && name == kEmbedding) found = shards.find(kHead);
+  if (found == nullptr) {
+    fail(ErrorCode::kNotFound,
+         "'{}': tensor {}, which config.json asks for, is in none of its {} files", folder.string(),
+         quoted_name(name), shards.files.size());
+  }
+  return *found;
+}
+
+CodedTensor coded_tensor(const Value& value, const Located& located) {
+  const SafetensorsTensor& tensor = *located.tensor;
+  const std::string& file = located.shard->file;
+  if (tensor.shape != value.shape) {
+    fail(ErrorCode::kCorrupt, "'{}': tensor {} has shape {}, config.json asks for {}", file,
+         quoted_name(value.name), to_string(tensor.shape), to_string(value.shape));
+  }
+  const std::string_view codec = tensor.dtype == "F32"    ? "f32"
+                                 : tensor.dtype == "F16"  ? "f16"
+                                 : tensor.dtype == "BF16" ? "bf16"
+                                                          : "";
+  if (codec.empty()) {
+    fail(ErrorCode::kUnsupported, "'{}': tensor {} is of type {}; expected F32, F16 or BF16", file,
+         quoted_name(value.name), tensor.dtype);
+  }
+  return {value.name, value.shape, Scheme(codec, json::object()), tensor.bytes};
+}
+
+// Tensors that carry no knowledge: constants that some versions of transformers saved.
+bool is_harmless(std::string_view name) {
+  constexpr std::array<std::string_view, 4> kEndings = {
+      "rotary_emb.inv_freq", "attn.masked_bias", "rotary_emb.cos_cached", "rotary_emb.sin_cached"};
+  return std::ranges::any_of(kEndings, [&](std::string_view end) { return name.ends_with(end); });
+}
+
+}  // namespace
+
+Model open_huggingface(const fs::path& folder) {
+  if (!fs::exists(folder / "config.json")) {
+    fail(ErrorCode::kNotFound, "'{}' is no Hugging Face model folder: it has no config.json",
+         folder.string());
+  }
+  Model model;
+  model.path = folder;
+  model.format = "huggingface";
+  model.config = read_config(folder);
+  Shards shards;
+  open_shards(folder, shards);
+  if (shards.find(kEmbedding) != nullptr && shards.find(kHead) == nullptr) {
+    model.config["tie_word_embeddings"] = true;
+  }
+  model.graph = build_graph(model.config);
+
+  std::set<const SafetensorsTensor*> used;
+  for (const ValueId id : model.graph.parameters()) {
+    const Value& value = model.graph.value(id);
+    const Located& located = locate(shards, value.name, folder);
+    used.insert(located.tensor);
+    model.parameters.emplace(value.name, coded_tensor(value, located));
+  }
+  for (const auto& [name, located] : shards.tensors) {
+    const bool tied_head = name == kHead && is_tied(model.config);
+    if (used.contains(located.tensor) || is_harmless(name) || tied_head) continue;
+    model.unused_tensors.push_back(name);
+  }
+  model.tokenizer_files = read_tokenizer_files(folder);
+  model.files = std::move(shards.files);
+  return model;
+}
+
+}  // namespace bitsmith
