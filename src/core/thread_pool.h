@@ -2,13 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <type_traits>
 
 namespace bitsmith {
 
 // Goals: cheap enough for loops of a few microseconds (threads spin briefly between loops, then
-// sleep); no nesting surprises (a loop started from inside a loop runs on the calling thread).
+// sleep; a loop never waits for a thread that has not joined it); no allocation per loop; no
+// nesting surprises (a loop started from inside a loop runs on the calling thread).
 // Non-goals: futures, priorities, work stealing.
 //
 // Determinism is the caller's: give every iteration its own output and never let the arithmetic
@@ -23,15 +24,29 @@ class ThreadPool {
 
   int threads() const;
 
-  // Runs body(i, thread) for i in [0, count), in unspecified order; returns when all are done.
-  // `thread` is in [0, threads()). The first exception thrown by a body is rethrown here, after the
-  // remaining iterations have been abandoned.
-  void run(int64_t count, const std::function<void(int64_t i, int thread)>& body);
+  // Runs body(int64_t i, int thread) for i in [0, count), in unspecified order; returns when all
+  // are done. `thread` is in [0, threads()). The first exception thrown by a body is rethrown here,
+  // after the remaining iterations have been abandoned. Loops started by several threads at once
+  // run one after the other.
+  template <class Body>
+  void run(int64_t count, const Body& body) {
+    static_assert(std::is_invocable_v<const Body&, int64_t, int>);
+    run_loop(count, {&body, [](const void* object, int64_t i, int thread) {
+                       (*static_cast<const Body*>(object))(i, thread);
+                     }});
+  }
 
   // The number of processors this process may run on.
   static int processors();
 
  private:
+  // A reference to the caller's body: unlike std::function it never allocates.
+  struct Loop {
+    const void* object = nullptr;
+    void (*call)(const void* object, int64_t i, int thread) = nullptr;
+  };
+  void run_loop(int64_t count, Loop loop);
+
   struct State;
   std::unique_ptr<State> state_;
 };
