@@ -55,7 +55,8 @@ class Encoder {
 
   // Chooses the nearest codes for columns [col, col + block_cols()) under the fitted parameters and
   // writes the values they decode to.
-  //   w, q column-major [block_cols()][stride]
+  //   w, q column-major [block_cols()][stride]; where a block goes beyond the last column, w is 0
+  //   there and q is not used
   virtual void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w, float* q,
                         int64_t stride) = 0;
 

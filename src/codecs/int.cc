@@ -1,0 +1,228 @@
+// Codec `int`: uniform integer codes of 1 to 8 bits, a scale (and a zero point) per group of a row.
+#include <algorithm>
+#include <cstring>
+
+#include "codecs/int_fit.h"
+#include "codecs/int_layout.h"
+#include "core/error.h"
+#include "tensor/dtype.h"
+
+namespace bitsmith {
+namespace {
+
+IntLayout layout_of(const MatrixShape& shape, const Options& options) {
+  return IntLayout(shape, static_cast<int>(options.integer("bits")), options.integer("group"),
+                   options.flag("symmetric"));
+}
+
+class IntEncoder final : public Encoder {
+ public:
+  explicit IntEncoder(const IntLayout& layout)
+      : layout_(layout), grid_(layout.bits, layout.symmetric) {
+    const auto rows = static_cast<size_t>(layout.shape.rows);
+    const auto parameters = static_cast<size_t>(layout.groups) * rows;
+    codes_.resize(static_cast<size_t>(layout.shape.cols) * rows);
+    scales_.resize(parameters);
+    inverses_.resize(parameters);
+    zeros_.resize(parameters, grid_.symmetric_zero);
+  }
+
+  int64_t group_cols() const override { return std::max<int64_t>(layout_.group_cols, 1); }
+
+  void fit_group(int64_t group, int64_t row_begin, int64_t row_count, const float* w,
+                 int64_t stride, const FitOptions& fit) override {
+    const int64_t cols =
+        std::min(layout_.group_cols, layout_.shape.cols - group * layout_.group_cols);
+    std::vector<Lanes> tile(static_cast<size_t>(cols));
+    for (int64_t begin = 0; begin < row_count; begin += kLanes) {
+      const int64_t lanes = std::min<int64_t>(kLanes, row_count - begin);
+      for (int64_t c = 0; c < cols; ++c) {
+        std::copy_n(w + c * stride + begin, lanes, tile[static_cast<size_t>(c)].begin());
+      }
+      const IntParameters p = fit_int_tile(grid_, tile.data(), cols, fit);
+      const int64_t first = group * layout_.shape.rows + row_begin + begin;
+      for (int64_t r = 0; r < lanes; ++r) {
+        const auto at = static_cast<size_t>(first + r);
+        const auto lane = static_cast<size_t>(r);
+        scales_[at] = p.scale[lane];
+        inverses_[at] = inverse_scale(p.scale[lane]);
+        zeros_[at] = p.zero[lane];
+      }
+    }
+  }
+
+  void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w, float* q,
+                int64_t /*stride: one column*/) override {
+    const int64_t first = (col / layout_.group_cols) * layout_.shape.rows + row_begin;
+    const float* scale = scales_.data() + first;
+    const float* inverse = inverses_.data() + first;
+    const float* zero = zeros_.data() + first;
+    uint8_t* code = codes_.data() + col * layout_.shape.rows + row_begin;
+    for (int64_t r = 0; r < row_count; ++r) {
+      const float nearest = nearest_int_code(w[r], inverse[r], zero[r], grid_.max_code);
+      code[r] = static_cast<uint8_t>(static_cast<int32_t>(nearest));
+      q[r] = scale[r] * (nearest - zero[r]);
+    }
+  }
+
+  void finish(std::span<std::byte> bytes) const override {
+    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout_.total_bytes));
+    std::fill(bytes.begin(), bytes.end(), std::byte{0});
+    auto* out = reinterpret_cast<uint8_t*>(bytes.data());
+    for (int64_t panel = 0; panel < layout_.panels; ++panel) {
+      write_codes(panel, out + panel * layout_.panel_code_bytes);
+      write_parameters(panel, out);
+    }
+  }
+
+ private:
+  // Rows of `panel` that exist.
+  int64_t panel_rows(int64_t panel) const {
+    return std::min(IntLayout::kPanelRows, layout_.shape.rows - panel * IntLayout::kPanelRows);
+  }
+
+  void write_codes(int64_t panel, uint8_t* out) const {
+    const int64_t row_begin = panel * IntLayout::kPanelRows;
+    const int64_t lanes = panel_rows(panel);
+    for (int64_t col = 0; col < layout_.shape.cols; ++col) {
+      const int64_t quad = col / IntLayout::kQuadCols;
+      const uint8_t* code = codes_.data() + col * layout_.shape.rows + row_begin;
+      for (int i = 0; i < layout_.plane_count; ++i) {
+        const IntLayout::Plane& plane = layout_.planes[static_cast<size_t>(i)];
+        const int mask = (1 << plane.width) - 1;
+        const int64_t per_vector = 8 / plane.width;
+        const int64_t place = (quad % per_vector) * plane.width;
+        uint8_t* vector = out + plane.offset_bytes + quad / per_vector * IntLayout::kVectorBytes;
+        for (int64_t r = 0; r < lanes; ++r) {
+          const int bits = ((code[r] >> plane.shift) & mask) << place;
+          uint8_t& byte = vector[r * IntLayout::kQuadCols + col % IntLayout::kQuadCols];
+          byte = static_cast<uint8_t>(byte | bits);
+        }
+      }
+    }
+  }
+
+  void write_parameters(int64_t panel, uint8_t* out) const {
+    const int64_t row_begin = panel * IntLayout::kPanelRows;
+    for (int64_t group = 0; group < layout_.groups; ++group) {
+      const int64_t vector = panel * layout_.groups + group;
+      uint8_t* scales = out + layout_.scales_offset + vector * IntLayout::kPanelRows * 2;
+      uint8_t* zeros = out + layout_.zeros_offset + vector * layout_.group_zero_bytes();
+      for (int64_t r = 0; r < panel_rows(panel); ++r) {
+        const auto at = static_cast<size_t>(group * layout_.shape.rows + row_begin + r);
+        const uint16_t scale = float_to_f16(scales_[at]);
+        std::memcpy(scales + 2 * r, &scale, sizeof(scale));
+        if (layout_.symmetric) continue;
+        const auto zero = static_cast<uint32_t>(zeros_[at]);
+        for (int bit = 0; bit < layout_.bits; ++bit) {
+          const int64_t position = r * layout_.bits + bit;
+          const uint32_t value = ((zero >> bit) & 1u) << (position % 8);
+          zeros[position / 8] = static_cast<uint8_t>(zeros[position / 8] | value);
+        }
+      }
+    }
+  }
+
+  IntLayout layout_;
+  IntGrid grid_;
+  std::vector<uint8_t> codes_;   // [cols][rows]
+  std::vector<float> scales_;    // [groups][rows], as are the next two
+  std::vector<float> inverses_;  // of the scales
+  std::vector<float> zeros_;
+};
+
+// Reads one row's codes into `codes` [cols].
+void read_codes(const IntLayout& layout, const uint8_t* in, int64_t row, uint8_t* codes) {
+  const int64_t cols = layout.shape.cols;
+  const uint8_t* panel = in + row / IntLayout::kPanelRows * layout.panel_code_bytes;
+  const int64_t lane = row % IntLayout::kPanelRows * IntLayout::kQuadCols;
+  std::fill_n(codes, cols, uint8_t{0});
+  for (int i = 0; i < layout.plane_count; ++i) {
+    const IntLayout::Plane& plane = layout.planes[static_cast<size_t>(i)];
+    const int mask = (1 << plane.width) - 1;
+    const int64_t per_vector = 8 / plane.width;
+    for (int64_t col = 0; col < cols; ++col) {
+      const int64_t quad = col / IntLayout::kQuadCols;
+      const uint8_t* vector =
+          panel + plane.offset_bytes + quad / per_vector * IntLayout::kVectorBytes;
+      const int byte = vector[lane + col % IntLayout::kQuadCols];
+      const int value = (byte >> (quad % per_vector * plane.width)) & mask;
+      codes[col] = static_cast<uint8_t>(codes[col] | (value << plane.shift));
+    }
+  }
+}
+
+float read_scale(const IntLayout& layout, const uint8_t* in, int64_t row, int64_t group) {
+  const int64_t vector = row / IntLayout::kPanelRows * layout.groups + group;
+  const int64_t index = vector * IntLayout::kPanelRows + row % IntLayout::kPanelRows;
+  uint16_t bits;
+  std::memcpy(&bits, in + layout.scales_offset + 2 * index, sizeof(bits));
+  return f16_to_float(bits);
+}
+
+float read_zero(const IntLayout& layout, const uint8_t* in, int64_t row, int64_t group) {
+  if (layout.symmetric) return layout.symmetric_zero();
+  const int64_t vector = row / IntLayout::kPanelRows * layout.groups + group;
+  const uint8_t* zeros = in + layout.zeros_offset + vector * layout.group_zero_bytes();
+  int zero = 0;
+  for (int bit = 0; bit < layout.bits; ++bit) {
+    const int64_t position = row % IntLayout::kPanelRows * layout.bits + bit;
+    zero |= ((zeros[position / 8] >> (position % 8)) & 1) << bit;
+  }
+  return static_cast<float>(zero);
+}
+
+class IntCodec final : public Codec {
+ public:
+  const PartInfo& info() const override { return info_; }
+
+  uint64_t encoded_bytes(const MatrixShape& shape, const Options& options) const override {
+    return static_cast<uint64_t>(layout_of(shape, options).total_bytes);
+  }
+
+  std::unique_ptr<Encoder> encoder(const MatrixShape& shape,
+                                   const Options& options) const override {
+    return std::make_unique<IntEncoder>(layout_of(shape, options));
+  }
+
+  void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
+              int64_t row_begin, int64_t row_count, float* out) const override {
+    const IntLayout layout = layout_of(shape, options);
+    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
+    const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
+    std::vector<uint8_t> codes(static_cast<size_t>(shape.cols));
+    for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
+      read_codes(layout, in, row, codes.data());
+      for (int64_t group = 0; group < layout.groups; ++group) {
+        const float scale = read_scale(layout, in, row, group);
+        const float zero = read_zero(layout, in, row, group);
+        const int64_t end = std::min((group + 1) * layout.group_cols, shape.cols);
+        for (int64_t col = group * layout.group_cols; col < end; ++col) {
+          *out++ = scale * (static_cast<float>(codes[static_cast<size_t>(col)]) - zero);
+        }
+      }
+    }
+  }
+
+  std::string label(const Options& options) const override {
+    const int64_t group = options.integer("group");
+    return fmt::format("int{} {}{}", options.integer("bits"),
+                       group == 0 ? "row" : fmt::format("g{}", group),
+                       options.flag("symmetric") ? " sym" : "");
+  }
+
+ private:
+  PartInfo info_{
+      .id = "int",
+      .summary = "uniform integers with a binary16 scale, and a zero point, per group of a row",
+      .source = "Jacob et al. 2018, arXiv:1712.05877; groups: Yao et al. 2022, arXiv:2206.01861",
+      .options = {
+          {"bits", int64_t{4}, "bits per code", 1, 8},
+          {"group", int64_t{64}, "columns that share a scale; 0: the whole row", 0, 1 << 20},
+          {"symmetric", false, "no zero point: levels around 0"}}};
+};
+
+const Registration<Codec, IntCodec> kRegistration;
+
+}  // namespace
+}  // namespace bitsmith
