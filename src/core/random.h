@@ -30,7 +30,8 @@ class Random {
 
   // Uniform in [0, n), n > 0; the bias is below n / 2^64.
   uint64_t below(uint64_t n) {
-    return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * n) >> 64);
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<uint64_t>((Wide{next()} * n) >> 64);
   }
 
   // Standard normal, by Box and Muller; the second value of each pair is discarded to stay

@@ -1,0 +1,68 @@
+#include "pipeline/activations.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <span>
+
+#include "core/error.h"
+#include "core/mapped_file.h"
+
+namespace bitsmith {
+
+ActivationStore::ActivationStore(std::filesystem::path folder, uint64_t memory_bytes)
+    : folder_(std::move(folder)), memory_bytes_(memory_bytes) {}
+
+ActivationStore::~ActivationStore() { unmap(); }
+
+void ActivationStore::unmap() {
+  if (data_ != nullptr) ::munmap(data_, bytes_);
+  data_ = nullptr;
+}
+
+void ActivationStore::resize(int64_t sequences, int64_t length, int64_t channels) {
+  const size_t bytes = static_cast<size_t>(sequences * length * channels) * sizeof(float);
+  const bool fits = data_ != nullptr && bytes == bytes_;
+  sequences_ = sequences;
+  length_ = length;
+  channels_ = channels;
+  if (fits) return;
+  unmap();
+  bytes_ = bytes;
+  spilled_ = bytes > memory_bytes_;
+  void* data = MAP_FAILED;
+  if (spilled_) {
+    const int fd = ::open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    const int failed = fd < 0 ? errno : ::posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    if (failed != 0) {
+      if (fd >= 0) ::close(fd);
+      fail(ErrorCode::kEnvironment, "cannot spill {} MB of activations to '{}': {}", bytes >> 20,
+           folder_.string(), std::strerror(failed));
+    }
+    data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ::close(fd);
+  } else {
+    data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+  if (data == MAP_FAILED) {
+    fail(ErrorCode::kEnvironment, "cannot map {} MB for activations: {}", bytes >> 20,
+         std::strerror(errno));
+  }
+  data_ = static_cast<float*>(data);
+}
+
+at::Tensor ActivationStore::sequence(int64_t i) const {
+  BITSMITH_ASSERT(i >= 0 && i < sequences_);
+  return at::from_blob(data_ + i * length_ * channels_, {1, length_, channels_}, at::kFloat);
+}
+
+void ActivationStore::release(int64_t i) const {
+  if (!spilled_) return;
+  const float* begin = data_ + i * length_ * channels_;
+  release_pages(std::as_bytes(std::span(begin, static_cast<size_t>(length_ * channels_))));
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,83 @@
+#include "pipeline/block_runner.h"
+
+#include <algorithm>
+
+namespace bitsmith {
+namespace {
+
+// Sequences whose captured activations are held at the same time; a constant, so that nothing
+// depends on the number of threads.
+constexpr int64_t kGroup = 4;
+
+}  // namespace
+
+void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out) {
+  const MatrixShape shape = tensor.matrix();
+  constexpr int64_t kRows = 64;
+  pool.run(ceil_div(shape.rows, kRows), [&](int64_t chunk, int) {
+    const int64_t begin = chunk * kRows;
+    const int64_t count = std::min(kRows, shape.rows - begin);
+    tensor.decode(begin, count, out + begin * shape.cols);
+  });
+  release_pages(tensor.bytes);
+}
+
+BlockParameters::BlockParameters(const Context& context, size_t begin, size_t end) {
+  const Graph& graph = context.model.graph;
+  for (size_t i = begin; i < end; ++i) {
+    for (const ValueId id : graph.nodes[i].inputs) {
+      if (id == kNoValue || values_.contains(id)) continue;
+      const Value& value = graph.value(id);
+      if (value.kind != ValueKind::kParameter) continue;
+      at::Tensor tensor = at::empty(value.shape, at::kFloat);
+      decode_tensor(context.model.parameter(value.name), context.pool, tensor.data_ptr<float>());
+      values_[id] = tensor.to(context.device);
+    }
+  }
+}
+
+void BlockParameters::set(const Context& context, ValueId id, const std::vector<float>& values) {
+  at::Tensor& old = values_.at(id);
+  at::Tensor tensor = at::empty(old.sizes(), at::kFloat);
+  BITSMITH_ASSERT(static_cast<size_t>(tensor.numel()) == values.size());
+  std::ranges::copy(values, tensor.data_ptr<float>());
+  old = tensor.to(context.device);
+}
+
+ParameterSource BlockParameters::source() const {
+  return [this](ValueId id) { return values_.at(id); };
+}
+
+void run_block(const Context& context, const BlockRun& run, const BlockParameters& parameters,
+               int64_t first, int64_t count, const SequenceInput& input,
+               const std::function<void(int64_t, const at::Tensor&)>& store) {
+  const Graph& graph = *run.graph;
+  const ParameterSource source = parameters.source();
+  std::vector<ValueId> keep;
+  for (const auto& [id, moment] : run.captures) keep.push_back(id);
+  if (run.output != kNoValue) keep.push_back(run.output);
+
+  std::vector<Environment> environments(kGroup);
+  for (int64_t base = first; base < first + count; base += kGroup) {
+    const int64_t in_group = std::min(kGroup, first + count - base);
+    context.pool.run(in_group, [&](int64_t i, int) {
+      use_one_torch_thread();
+      const at::NoGradGuard no_grad;
+      Environment& values = environments[static_cast<size_t>(i)];
+      values.assign(graph.values.size(), at::Tensor());
+      values[static_cast<size_t>(run.input)] = input(base + i).to(context.device);
+      run_reference(graph, run.begin, run.end, source, values, keep);
+      if (store) store(base + i, values[static_cast<size_t>(run.output)].cpu().contiguous());
+    });
+    for (int64_t i = 0; i < in_group; ++i) {
+      for (const auto& [id, moment] : run.captures) {
+        const at::Tensor x =
+            environments[static_cast<size_t>(i)][static_cast<size_t>(id)].cpu().contiguous();
+        moment->add({x.data_ptr<float>(), static_cast<size_t>(x.numel())}, context.pool);
+      }
+      environments[static_cast<size_t>(i)].clear();
+    }
+  }
+}
+
+}  // namespace bitsmith

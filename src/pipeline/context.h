@@ -1,0 +1,26 @@
+// What every step of the pipeline works with.
+#pragma once
+
+#include <cstdint>
+
+#include "core/progress.h"
+#include "core/thread_pool.h"
+#include "formats/model.h"
+#include "pipeline/workspace.h"
+#include "reference/torch.h"
+
+namespace bitsmith {
+
+struct Context {
+  const Model& model;
+  ThreadPool& pool;
+  Progress& progress;
+  Workspace& workspace;
+  at::Device device = at::kCPU;
+  uint64_t seed = 0;
+  uint64_t ram_bytes = 0;  // the user's cap; activations above a quarter of it spill to disk
+
+  uint64_t activation_memory() const { return ram_bytes / 4; }
+};
+
+}  // namespace bitsmith

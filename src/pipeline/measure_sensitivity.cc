@@ -1,0 +1,114 @@
+// Step 2 of the survey: the Fisher information of every matrix's outputs, block by block from the end.
+#include <cmath>
+
+#include "core/random.h"
+#include "pipeline/survey.h"
+
+namespace bitsmith {
+namespace {
+
+// One label per row of probs [N, V], by inversion of the cumulative distribution.
+at::Tensor sample_labels(const at::Tensor& probs, Random random) {
+  const at::Tensor host = probs.cpu().contiguous();
+  const int64_t rows = host.size(0);
+  const int64_t vocab = host.size(1);
+  at::Tensor labels = at::empty({rows}, at::kLong);
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* p = host.data_ptr<float>() + r * vocab;
+    double rest = random.uniform();
+    int64_t label = 0;
+    while (label + 1 < vocab && rest >= p[label]) rest -= p[label++];
+    labels.data_ptr<int64_t>()[r] = label;
+  }
+  return labels.to(probs.device());
+}
+
+// The mean over positions of the squares, [channels] float64.
+at::Tensor mean_square(const at::Tensor& gradient) {
+  return gradient.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
+}
+
+}  // namespace
+
+std::vector<std::vector<double>> measure_sensitivity(const Context& context,
+                                                     const SurveyState& state) {
+  const Graph& graph = context.model.graph;
+  const int64_t probes = state.calibration.probes;
+  const size_t last = state.blocks.size() - 1;
+  std::vector<std::vector<double>> result(graph.nodes.size());
+  // The derivative of the summed log-likelihood by the output of the block at hand.
+  ActivationStore gradients(context.workspace.folder(), context.activation_memory());
+  context.progress.begin("sensitivity", static_cast<double>(state.blocks.size()));
+
+  for (size_t b = state.blocks.size(); b-- > 0;) {
+    const Block& block = state.blocks[b];
+    context.progress.update(static_cast<double>(last - b), block.name);
+    const BlockParameters parameters(context, block.begin, block.end);
+    const SequenceInput input = state.probe_input(b);
+    std::vector<size_t> nodes;
+    std::vector<ValueId> outputs;
+    for (const MatrixTask& task : state.tasks) {
+      for (const MatrixUse& use : task.uses) {
+        if (use.block != b) continue;
+        nodes.push_back(use.node);
+        outputs.push_back(graph.nodes[use.node].outputs[0]);
+      }
+    }
+    if (b == last && b > 0) {
+      gradients.resize(probes, state.calibration.length, graph.value(block.input).shape.back());
+    }
+    std::vector<std::vector<at::Tensor>> squares(static_cast<size_t>(probes));  // [probe][nodes]
+    context.pool.run(probes, [&](int64_t i, int) {
+      use_one_torch_thread();
+      at::Tensor x = input(i).to(context.device);
+      if (b > 0) x = x.clone().set_requires_grad(true);
+      Environment values(graph.values.size());
+      values[static_cast<size_t>(block.input)] = x;
+      std::vector<ValueId> keep = outputs;
+      keep.push_back(block.output);
+      run_reference(graph, block.begin, block.end, parameters.source(), values, keep);
+      const at::Tensor out = values[static_cast<size_t>(block.output)];
+
+      at::Tensor gradient;
+      at::Tensor head_square;
+      if (b == last) {
+        const at::Tensor probs = at::softmax(out.detach().flatten(0, -2), -1);
+        const at::Tensor labels =
+            sample_labels(probs, Random(context.seed, fmt::format("labels/{}", i)));
+        gradient = (at::one_hot(labels, probs.size(1)).to(at::kFloat) - probs).view_as(out);
+        head_square = (probs * (1 - probs)).to(at::kDouble).mean(0).cpu();  // exact, no sampling
+      } else {
+        gradient = gradients.sequence(i).to(context.device);
+      }
+
+      std::vector<at::Tensor> wanted;
+      for (const ValueId id : outputs) {
+        if (id != block.output) wanted.push_back(values[static_cast<size_t>(id)]);
+      }
+      if (b > 0) wanted.push_back(x);
+      std::vector<at::Tensor> derived;
+      if (!wanted.empty()) {
+        derived = torch::autograd::grad({out}, wanted, {gradient});
+      }
+      size_t next = 0;
+      for (const ValueId id : outputs) {
+        const bool direct = id == block.output;
+        const at::Tensor square = direct ? (b == last ? head_square : mean_square(gradient))
+                                         : mean_square(derived[next++]);
+        squares[static_cast<size_t>(i)].push_back(square);
+      }
+      if (b > 0) gradients.sequence(i).copy_(derived.back());
+    });
+    for (size_t n = 0; n < nodes.size(); ++n) {
+      at::Tensor mean = at::zeros_like(squares[0][n]);
+      for (int64_t i = 0; i < probes; ++i) mean += squares[static_cast<size_t>(i)][n];
+      mean /= static_cast<double>(probes);
+      const double* data = mean.data_ptr<double>();
+      result[nodes[n]].assign(data, data + mean.numel());
+    }
+  }
+  context.progress.end();
+  return result;
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,44 @@
+// What there is to compress in a graph: its matrices and how each is used.
+#pragma once
+
+#include <vector>
+
+#include "formats/model.h"
+#include "recipes/recipe.h"
+
+namespace bitsmith {
+
+// One use of a matrix by a node.
+struct MatrixUse {
+  size_t node = 0;
+  size_t block = 0;
+  bool table = false;          // rows are looked up by token id; else multiplied by `input`
+  ValueId input = kNoValue;
+};
+
+// One matrix parameter. Tied embeddings have two uses; it is coded when the first is reached.
+struct MatrixTask {
+  ValueId id = kNoValue;
+  const CodedTensor* tensor = nullptr;  // as it is in the model
+  std::vector<MatrixUse> uses;          // in order of node
+  // What it may be coded with: the recipe's candidates, then the tensor as it is. A candidate that
+  // cannot hold this shape is replaced by the tensor as it is.
+  std::vector<Scheme> schemes;
+  std::vector<uint64_t> bytes;          // [schemes]
+
+  size_t block() const { return uses.front().block; }
+  bool linear() const { return !uses.front().table; }
+  MatrixShape shape() const { return tensor->matrix(); }
+};
+
+std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Block>& blocks,
+                                      const std::vector<Scheme>& candidates);
+
+// The bytes of all parameters that are not among the tasks (norms, biases): kept as they are.
+uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks);
+
+// The largest matrices' solver for a task: matrices that are multiplied use the recipe's solver for
+// matrices, tables that are only looked up the one for tables.
+const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task);
+
+}  // namespace bitsmith

@@ -1,0 +1,192 @@
+#include "recipes/recipe.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+#include <toml.hpp>
+
+#include "core/output_file.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+
+json to_json(const toml::value& value) {
+  switch (value.type()) {
+    case toml::value_t::boolean:
+      return value.as_boolean();
+    case toml::value_t::integer:
+      return value.as_integer();
+    case toml::value_t::floating:
+      return value.as_floating();
+    case toml::value_t::string:
+      return value.as_string().str;
+    case toml::value_t::array: {
+      json result = json::array();
+      for (const toml::value& element : value.as_array()) result.push_back(to_json(element));
+      return result;
+    }
+    case toml::value_t::table: {
+      json result = json::object();
+      for (const auto& [key, element] : value.as_table()) result[key] = to_json(element);
+      return result;
+    }
+    default:
+      fail(ErrorCode::kInvalidArgument, "recipe: dates are not used in recipes");
+  }
+}
+
+json parse_toml(const std::string& text, const std::string& name) {
+  try {
+    std::istringstream stream(text);
+    return to_json(toml::parse(stream, name));
+  } catch (const std::exception& error) {
+    std::string reason = error.what();
+    std::ranges::replace(reason, '\n', ' ');
+    fail(ErrorCode::kCorrupt, "recipe '{}' is not valid TOML: {}", name, reason);
+  }
+}
+
+std::vector<std::string> split(const std::string& text, char separator) {
+  std::vector<std::string> parts;
+  std::istringstream stream(text);
+  for (std::string part; std::getline(stream, part, separator);) parts.push_back(part);
+  return parts;
+}
+
+void apply_override(json& definition, const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    fail(ErrorCode::kInvalidArgument, "--set '{}': expected key=value, for example code.bits=3", text);
+  }
+  std::string value_text = text.substr(equals + 1);
+  json value;
+  try {
+    value = parse_toml("value = " + value_text, "--set").at("value");
+  } catch (const Error&) {
+    value = value_text;  // a bare word is a string
+  }
+  json* target = &definition;
+  for (const std::string& key : split(text.substr(0, equals), '.')) {
+    if (!target->is_object()) {
+      fail(ErrorCode::kInvalidArgument, "--set '{}': '{}' is below a value, not a table", text, key);
+    }
+    target = &(*target)[key];
+  }
+  *target = std::move(value);
+}
+
+// All combinations of the lists in `table`; scalars are lists of one.
+std::vector<json> combinations(const json& table) {
+  std::vector<json> result = {json::object()};
+  for (const auto& [key, value] : table.items()) {
+    const json list = value.is_array() ? value : json::array({value});
+    std::vector<json> grown;
+    for (const json& base : result) {
+      for (const json& element : list) {
+        grown.push_back(base);
+        grown.back()[key] = element;
+      }
+    }
+    result = std::move(grown);
+  }
+  return result;
+}
+
+// Checks that a table only has the keys that bitsmith reads: a misspelt key must not be ignored.
+void expect_keys(const json& table, const std::string& where, const std::vector<std::string>& known) {
+  if (!table.is_object()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: '{}' must be a table", where);
+  }
+  for (const auto& [key, value] : table.items()) {
+    if (std::ranges::find(known, key) == known.end()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: {} has no key '{}'; it has: {}", where, key,
+           fmt::join(known, ", "));
+    }
+  }
+}
+
+template <class Part>
+Chosen<Part> choose(json table, const std::string& where) {
+  if (!table.is_object() || !table.contains("id") || !table["id"].is_string()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: '{}' needs an id", where);
+  }
+  const Part& part = Registry<Part>::instance().get(table["id"].template get<std::string>());
+  table.erase("id");
+  return {&part, Options(part.info().options, table, fmt::format("{} '{}'", Part::kind(), part.info().id))};
+}
+
+json section(const json& definition, const char* key) {
+  return definition.contains(key) ? definition[key] : json::object();
+}
+
+std::string text(const json& definition, const char* key) {
+  const auto it = definition.find(key);
+  return it != definition.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+int64_t whole(const json& table, const char* key, int64_t otherwise, int64_t min, int64_t max) {
+  if (!table.contains(key)) return otherwise;
+  const json& value = table[key];
+  if (!value.is_number_integer() || value.get<int64_t>() < min || value.get<int64_t>() > max) {
+    fail(ErrorCode::kInvalidArgument, "recipe: calibrate.{} must be from {} to {}, it is {}", key, min,
+         max, value.dump());
+  }
+  return value.get<int64_t>();
+}
+
+}  // namespace
+
+Recipe load_recipe(const std::string& name, const std::vector<std::string>& overrides) {
+  const std::vector<BuiltInRecipe> built_in = built_in_recipes();
+  const auto found = std::ranges::find(built_in, name, &BuiltInRecipe::id);
+  std::string source_text;
+  if (found != built_in.end()) {
+    source_text = found->toml;
+  } else if (name.ends_with(".toml")) {
+    source_text = read_file(name, 1 << 20);
+  } else {
+    std::vector<std::string_view> names;
+    for (const BuiltInRecipe& recipe : built_in) names.push_back(recipe.id);
+    fail(ErrorCode::kNotFound, "there is no recipe '{}'; there are: {}, or the path of a .toml file",
+         name, fmt::join(names, ", "));
+  }
+  json definition = parse_toml(source_text, name);
+  for (const std::string& override_text : overrides) apply_override(definition, override_text);
+  expect_keys(definition, "the recipe",
+              {"id", "summary", "source", "code", "solve", "allocate", "calibrate"});
+
+  Recipe recipe;
+  recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
+                                             : text(definition, "id");
+  recipe.summary = text(definition, "summary");
+  recipe.source = text(definition, "source");
+
+  for (json combination : combinations(section(definition, "code"))) {
+    if (!combination.contains("codec") || !combination["codec"].is_string()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: code.codec is missing");
+    }
+    const std::string codec = combination["codec"];
+    combination.erase("codec");
+    recipe.candidates.emplace_back(codec, combination);
+  }
+  const json solve = section(definition, "solve");
+  expect_keys(solve, "solve", {"matrices", "tables"});
+  recipe.matrix_solver = choose<Solver>(section(solve, "matrices"), "solve.matrices");
+  recipe.table_solver = choose<Solver>(section(solve, "tables"), "solve.tables");
+  if (recipe.table_solver.part->needs_statistics()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: solve.tables cannot be '{}', which needs the statistics "
+         "of a linear layer's input", recipe.table_solver.part->info().id);
+  }
+  recipe.allocator = choose<Allocator>(section(definition, "allocate"), "allocate");
+
+  const json calibrate = section(definition, "calibrate");
+  expect_keys(calibrate, "calibrate", {"sequences", "length"});
+  recipe.sequences = whole(calibrate, "sequences", 128, 1, 1 << 20);
+  recipe.length = whole(calibrate, "length", 0, 0, 1 << 20);
+  recipe.definition = std::move(definition);
+  return recipe;
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,88 @@
+// Every operator of graph/operators.h in torch.
+#include "reference/executor.h"
+
+namespace bitsmith {
+namespace {
+
+using Inputs = std::vector<at::Tensor>;
+
+at::Tensor embedding(const Node&, const Inputs& in) { return at::embedding(in[1], in[0]); }
+
+at::Tensor linear(const Node&, const Inputs& in) {
+  return at::linear(in[0], in[1], in[2].defined() ? c10::optional<at::Tensor>(in[2]) : c10::nullopt);
+}
+
+at::Tensor rms_norm(const Node& node, const Inputs& in) {
+  const int64_t run = in[1].size(0);
+  const at::Tensor x = in[0].unflatten(-1, {in[0].size(-1) / run, run});
+  const at::Tensor scale = at::rsqrt(x.square().mean(-1, true) + node.number("epsilon"));
+  return (x * scale * in[1]).flatten(-2);
+}
+
+at::Tensor rope(const Node& node, const Inputs& in) {
+  const at::Tensor& x = in[0];  // [B, T, H*D]
+  const std::vector<double>& f = node.numbers("frequencies");
+  const int64_t half = static_cast<int64_t>(f.size());
+  const at::Tensor frequencies =
+      at::tensor(at::ArrayRef<double>(f), at::TensorOptions().dtype(at::kDouble)).to(x.device());
+  const at::Tensor positions =
+      at::arange(x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
+  const at::Tensor angles = at::outer(positions, frequencies).unsqueeze(1);  // [T, 1, D/2]
+  const double magnitude = node.number("magnitude");
+  const at::Tensor cos = (angles.cos() * magnitude).to(x.dtype());
+  const at::Tensor sin = (angles.sin() * magnitude).to(x.dtype());
+  const at::Tensor heads = x.unflatten(-1, {x.size(-1) / (2 * half), 2 * half});
+  const at::Tensor a = heads.narrow(-1, 0, half);
+  const at::Tensor b = heads.narrow(-1, half, half);
+  return at::cat({a * cos - b * sin, b * cos + a * sin}, -1).flatten(-2);
+}
+
+at::Tensor attention(const Node& node, const Inputs& in) {
+  const int64_t heads = node.integer("heads");
+  const int64_t kv_heads = node.integer("kv_heads");
+  const int64_t head_dim = node.integer("head_dim");
+  const int64_t window = node.integer("window");
+  const int64_t batch = in[0].size(0);
+  const int64_t time = in[0].size(1);
+  // [B, KV, H/KV, T, D]; keys and values broadcast over the group.
+  const at::Tensor q = in[0]
+                           .view({batch, time, kv_heads, heads / kv_heads, head_dim})
+                           .permute({0, 2, 3, 1, 4});
+  const at::Tensor k = in[1].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
+  const at::Tensor v = in[2].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
+  at::Tensor scores = at::matmul(q * node.number("scale"), k.transpose(-1, -2));
+  const at::Tensor position = at::arange(time, at::TensorOptions().device(in[0].device()));
+  const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
+  at::Tensor hidden = distance.lt(0);
+  if (window > 0) hidden = hidden.logical_or(distance.ge(window));
+  scores = scores.masked_fill(hidden, -std::numeric_limits<float>::infinity());
+  const at::Tensor mixed = at::matmul(at::softmax(scores, -1), v);
+  return mixed.permute({0, 3, 1, 2, 4}).reshape({batch, time, heads * head_dim});
+}
+
+at::Tensor silu(const Node&, const Inputs& in) { return at::silu(in[0]); }
+at::Tensor add(const Node&, const Inputs& in) { return in[0] + in[1]; }
+at::Tensor multiply(const Node&, const Inputs& in) { return in[0] * in[1]; }
+
+struct ReferenceTable {
+  ReferenceTable() {
+    const auto add_op = [](const char* id, at::Tensor (*compute)(const Node&, const Inputs&)) {
+      auto op = std::make_unique<ReferenceOperator>();
+      op->part = {id, "", "", {}};
+      op->compute = compute;
+      Registry<ReferenceOperator>::instance().add(std::move(op));
+    };
+    add_op("embedding", embedding);
+    add_op("linear", linear);
+    add_op("rms_norm", rms_norm);
+    add_op("rope", rope);
+    add_op("attention", attention);
+    add_op("silu", silu);
+    add_op("add", add);
+    add_op("multiply", multiply);
+  }
+};
+const ReferenceTable table;
+
+}  // namespace
+}  // namespace bitsmith
