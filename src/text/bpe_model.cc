@@ -1,8 +1,7 @@
 // Byte-pair encoding: characters are merged pair by pair, the pair learned first going first.
 #include <algorithm>
-#include <queue>
-#include <unordered_map>
 
+#include "text/bpe_merge.h"
 #include "text/json_fields.h"
 #include "text/model.h"
 #include "text/tokenizer_config.h"
@@ -11,11 +10,6 @@ namespace bitsmith::text {
 namespace {
 
 constexpr std::string_view kWhere = "tokenizer.json: model";
-
-struct Merge {
-  int32_t rank;  // position in the file's list; the lowest is applied first
-  TokenId result;
-};
 
 // The merge of a pair of tokens: an open-addressing table, since a text asks it three times per
 // character.
@@ -31,9 +25,10 @@ class MergeTable {
     Slot& slot = slots_[find(key_of(left, right))];
     slot = {key_of(left, right), merge};
   }
-  const Merge* get(TokenId left, TokenId right) const {
+  std::optional<Merge> get(TokenId left, TokenId right) const {
     const Slot& slot = slots_[find(key_of(left, right))];
-    return slot.key == kFree ? nullptr : &slot.merge;
+    if (slot.key == kFree) return std::nullopt;
+    return slot.merge;
   }
 
  private:
@@ -65,7 +60,6 @@ class BpeModel : public Model {
   void read_merges(const Json& json);
   // One token per character, before any merge.
   std::vector<TokenId> initial_tokens(std::string_view word) const;
-  void merge_all(std::vector<TokenId>& ids) const;
 
   MergeTable merges_;
   std::optional<TokenId> unknown_;
@@ -73,7 +67,7 @@ class BpeModel : public Model {
   bool ignore_merges_ = false;  // a word that is in the vocabulary is one token, merges or not
 };
 
-BpeModel::BpeModel(const Json& json) {
+BpeModel::BpeModel(const Json& json) : Model(Vocabulary("tokenizer.json")) {
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Json& value = field_or_null(json, key, kWhere);
     if (!value.is_null() && !string_field(json, key, kWhere).empty()) {
@@ -164,62 +158,6 @@ std::vector<TokenId> BpeModel::initial_tokens(std::string_view word) const {
   return ids;
 }
 
-// Applies merges in the order (rank, position) until none applies.
-// A linked list of tokens and a heap of candidate merges: O(n log n) time, O(n) memory. A candidate
-// is stale, and skipped, when its left token is no longer the one it was made for or when the pair
-// no longer merges into the same result.
-void BpeModel::merge_all(std::vector<TokenId>& ids) const {
-  struct Node {
-    TokenId id;
-    int32_t previous, next;  // -1: none
-  };
-  struct Candidate {
-    int32_t rank, left;
-    TokenId result;
-    bool operator<(const Candidate& other) const {  // the heap's top is the largest
-      return rank != other.rank ? rank > other.rank : left > other.left;
-    }
-  };
-  constexpr TokenId kGone = -1;
-  const auto count = static_cast<int32_t>(ids.size());
-  std::vector<Node> nodes(ids.size());
-  std::vector<Candidate> initial;
-  const auto node = [&](int32_t i) -> Node& { return nodes[static_cast<size_t>(i)]; };
-  for (int32_t i = 0; i < count; ++i) {
-    node(i) = {ids[static_cast<size_t>(i)], i - 1, i + 1 < count ? i + 1 : -1};
-    if (i == 0) continue;
-    if (const Merge* merge = merges_.get(node(i - 1).id, node(i).id)) {
-      initial.push_back({merge->rank, i - 1, merge->result});
-    }
-  }
-  std::priority_queue<Candidate> queue(std::less<Candidate>(), std::move(initial));
-  const auto consider = [&](int32_t left) {
-    const int32_t right = node(left).next;
-    if (right < 0) return;
-    if (const Merge* merge = merges_.get(node(left).id, node(right).id)) {
-      queue.push({merge->rank, left, merge->result});
-    }
-  };
-  while (!queue.empty()) {
-    const Candidate top = queue.top();
-    queue.pop();
-    Node& left = node(top.left);
-    if (left.id == kGone || left.next < 0) continue;
-    const int32_t right_index = left.next;
-    Node& right = node(right_index);
-    const Merge* merge = merges_.get(left.id, right.id);
-    if (merge == nullptr || merge->rank != top.rank) continue;
-    left.id = top.result;
-    left.next = right.next;
-    if (right.next >= 0) node(right.next).previous = top.left;
-    right.id = kGone;
-    if (left.previous >= 0) consider(left.previous);
-    consider(top.left);
-  }
-  ids.clear();
-  for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = node(i).next) ids.push_back(node(i).id);
-}
-
 void BpeModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
   if (ignore_merges_) {
     if (const auto whole = vocabulary_.id_of(word)) {
@@ -232,9 +170,15 @@ void BpeModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
   while (!word.empty()) {
     size_t part = std::min(word.size(), kMaxWordBytes);
     while (part < word.size() && (static_cast<unsigned char>(word[part]) & 0xC0) == 0x80) --part;
-    std::vector<TokenId> tokens = initial_tokens(word.substr(0, part));
-    merge_all(tokens);
-    ids.insert(ids.end(), tokens.begin(), tokens.end());
+    std::vector<Symbol> symbols;
+    for (const TokenId id : initial_tokens(word.substr(0, part))) {
+      const auto index = static_cast<int32_t>(symbols.size());
+      symbols.push_back({id, index, index + 1});
+    }
+    merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) {
+      return merges_.get(left.id, right.id);
+    });
+    for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
     word.remove_prefix(part);
   }
 }

@@ -17,7 +17,7 @@ constexpr int kMaxDepth = 16;
 
 Decoder::Decoder(const Json& json) {
   if (json.is_null()) {
-    separator_ = " ";
+    separator_.assign(1, ' ');
   } else {
     add_step(json, false, 0);
   }

@@ -10,18 +10,18 @@ namespace bitsmith::text {
 
 void Vocabulary::add(std::string piece, int64_t id) {
   if (id < 0 || id > kMaxTokenId) {
-    fail(ErrorCode::kCorrupt, "tokenizer.json: piece {} has the id {}, expected 0 to {}",
+    fail(ErrorCode::kCorrupt, "{}: piece {} has the id {}, expected 0 to {}", file_,
          shown_text(piece), id, kMaxTokenId);
   }
   const auto index = static_cast<size_t>(id);
   if (by_id_.size() <= index) by_id_.resize(index + 1, nullptr);
   if (by_id_[index] != nullptr) {
-    fail(ErrorCode::kCorrupt, "tokenizer.json: the id {} is given to both {} and {}", id,
+    fail(ErrorCode::kCorrupt, "{}: the id {} is given to both {} and {}", file_, id,
          shown_text(*by_id_[index]), shown_text(piece));
   }
   const auto [entry, is_new] = by_piece_.emplace(std::move(piece), static_cast<TokenId>(id));
   if (!is_new) {
-    fail(ErrorCode::kCorrupt, "tokenizer.json: piece {} has two ids, {} and {}",
+    fail(ErrorCode::kCorrupt, "{}: piece {} has two ids, {} and {}", file_,
          shown_text(entry->first), entry->second, id);
   }
   by_id_[index] = &entry->first;

@@ -16,6 +16,9 @@ namespace bitsmith::text {
 // Pieces and their ids, both ways.
 class Vocabulary {
  public:
+  // file: its name, for errors
+  explicit Vocabulary(std::string file) : file_(std::move(file)) {}
+
   // Fails when the piece or the id is taken, or the id is outside 0..kMaxTokenId.
   void add(std::string piece, int64_t id);
 
@@ -30,6 +33,7 @@ class Vocabulary {
     using is_transparent = void;
     size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
   };
+  std::string file_;
   std::unordered_map<std::string, TokenId, Hash, std::equal_to<>> by_piece_;
   std::vector<const std::string*> by_id_;  // points into by_piece_, null for an unused id
 };
@@ -57,17 +61,35 @@ class Model {
   virtual void encode(std::string_view word, std::vector<TokenId>& ids) const = 0;
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
-  bool byte_fallback() const { return byte_fallback_; }
 
  protected:
+  explicit Model(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
+
   Vocabulary vocabulary_;
   bool byte_fallback_ = false;
   ByteFallback bytes_;
+};
+
+// A character without a piece costs this many nats more than the rarest piece.
+inline constexpr double kUnknownPenalty = 10;
+
+// What a Unigram model is made from.
+struct UnigramPieces {
+  struct Entry {
+    std::string piece;
+    TokenId id;
+    double score;  // log-probability, nats
+  };
+  std::vector<Entry> entries;
+  double unknown_score = 0;  // of a character that no entry covers
+  std::optional<TokenId> unknown;
 };
 
 // json: the "model" object of tokenizer.json. Other types than BPE and Unigram are refused by name.
 std::unique_ptr<Model> make_model(const nlohmann::json& json);
 std::unique_ptr<Model> make_bpe_model(const nlohmann::json& json);
 std::unique_ptr<Model> make_unigram_model(const nlohmann::json& json);
+std::unique_ptr<Model> make_unigram_model(Vocabulary vocabulary, UnigramPieces pieces,
+                                          bool byte_fallback);
 
 }  // namespace bitsmith::text

@@ -152,7 +152,7 @@ class ByteLevel : public PreTokenizer {
   ByteLevel(bool add_prefix_space, bool use_regex)
       : add_prefix_space_(add_prefix_space), use_regex_(use_regex) {}
   void cut(Word word, std::vector<Word>& words) const override {
-    if (add_prefix_space_ && !word.text.starts_with(' ')) word.text.insert(0, " ");
+    if (add_prefix_space_ && !word.text.starts_with(' ')) word.text.insert(size_t{0}, 1, ' ');
     const size_t first = words.size();
     if (use_regex_) {
       SplitByRegex(kGpt2Split).cut(std::move(word), words);

@@ -14,42 +14,31 @@ constexpr std::string_view kWhere = "tokenizer.json: model";
 
 class UnigramModel : public Model {
  public:
-  explicit UnigramModel(const Json& json);
+  UnigramModel(Vocabulary vocabulary, UnigramPieces pieces, bool byte_fallback);
   void encode(std::string_view word, std::vector<TokenId>& ids) const override;
 
  private:
   void append_unknown(std::string_view text, std::vector<TokenId>& ids) const;
 
-  std::vector<double> scores_;  // log-probability of each id
-  double unknown_score_ = 0;
+  struct ScoredId {
+    TokenId id;
+    double score;
+  };
+  std::vector<ScoredId> entries_;
+  PrefixIndex index_;  // piece -> position in entries_
+  double unknown_score_;
   std::optional<TokenId> unknown_;
-  PrefixIndex index_;
 };
 
-UnigramModel::UnigramModel(const Json& json) {
-  const Json& list = array_field(json, "vocab", kWhere);
-  double lowest = 0;
-  std::vector<std::pair<std::string, int32_t>> entries;
-  for (const Json& entry : list) {
-    const auto id = static_cast<TokenId>(scores_.size());
-    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
-      fail(ErrorCode::kCorrupt, "{}: entry {} of 'vocab' is not [piece, log-probability]", kWhere,
-           id);
-    }
-    const auto& piece = entry[0].get_ref<const std::string&>();
-    vocabulary_.add(piece, id);
-    entries.emplace_back(piece, id);
-    scores_.push_back(entry[1].get<double>());
-    lowest = std::min(lowest, scores_.back());
+UnigramModel::UnigramModel(Vocabulary vocabulary, UnigramPieces pieces, bool byte_fallback)
+    : Model(std::move(vocabulary)), unknown_score_(pieces.unknown_score), unknown_(pieces.unknown) {
+  std::vector<std::pair<std::string, int32_t>> keys;
+  for (UnigramPieces::Entry& entry : pieces.entries) {
+    keys.emplace_back(std::move(entry.piece), static_cast<int32_t>(entries_.size()));
+    entries_.push_back({entry.id, entry.score});
   }
-  index_ = PrefixIndex(std::move(entries));
-  // A character without a piece costs 10 nats more than the rarest piece (as in SentencePiece).
-  unknown_score_ = lowest - 10;
-  if (const Json& unknown = field_or_null(json, "unk_id", kWhere); !unknown.is_null()) {
-    const auto last = static_cast<int64_t>(scores_.size()) - 1;
-    unknown_ = static_cast<TokenId>(checked_integer(unknown, 0, last, "unk_id", kWhere));
-  }
-  byte_fallback_ = bool_field(json, "byte_fallback", kWhere, false);
+  index_ = PrefixIndex(std::move(keys));
+  byte_fallback_ = byte_fallback;
   if (byte_fallback_) bytes_ = ByteFallback(vocabulary_);
 }
 
@@ -82,8 +71,9 @@ void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) cons
         step = {best[at].score + score, at, id};
       }
     };
-    index_.for_each_match(word, at, [&](size_t bytes, TokenId id) {
-      offer(bytes, scores_[static_cast<size_t>(id)], id);
+    index_.for_each_match(word, at, [&](size_t bytes, int32_t entry) {
+      const ScoredId& found = entries_[static_cast<size_t>(entry)];
+      offer(bytes, found.score, found.id);
       has_single |= bytes == character;
     });
     if (!has_single) offer(character, unknown_score_, kUnknownPiece);
@@ -112,8 +102,34 @@ void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) cons
 
 }  // namespace
 
+std::unique_ptr<Model> make_unigram_model(Vocabulary vocabulary, UnigramPieces pieces,
+                                          bool byte_fallback) {
+  return std::make_unique<UnigramModel>(std::move(vocabulary), std::move(pieces), byte_fallback);
+}
+
 std::unique_ptr<Model> make_unigram_model(const Json& json) {
-  return std::make_unique<UnigramModel>(json);
+  Vocabulary vocabulary("tokenizer.json");
+  UnigramPieces pieces;
+  double lowest = 0;
+  for (const Json& entry : array_field(json, "vocab", kWhere)) {
+    const auto id = static_cast<TokenId>(pieces.entries.size());
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number()) {
+      fail(ErrorCode::kCorrupt, "{}: entry {} of 'vocab' is not [piece, log-probability]", kWhere,
+           id);
+    }
+    const auto& piece = entry[0].get_ref<const std::string&>();
+    const double score = entry[1].get<double>();
+    vocabulary.add(piece, id);
+    pieces.entries.push_back({piece, id, score});
+    lowest = std::min(lowest, score);
+  }
+  pieces.unknown_score = lowest - kUnknownPenalty;
+  if (const Json& unknown = field_or_null(json, "unk_id", kWhere); !unknown.is_null()) {
+    const auto last = static_cast<int64_t>(pieces.entries.size()) - 1;
+    pieces.unknown = static_cast<TokenId>(checked_integer(unknown, 0, last, "unk_id", kWhere));
+  }
+  return make_unigram_model(std::move(vocabulary), std::move(pieces),
+                            bool_field(json, "byte_fallback", kWhere, false));
 }
 
 }  // namespace bitsmith::text
