@@ -22,14 +22,14 @@ class SecondMoment {
 
   int64_t size() const { return size_; }
   int64_t tokens() const { return tokens_; }
-  // The mean over tokens, [size, size] row-major, symmetric.
+  // The mean over tokens, [size, size] row-major, symmetric; zeros if there were no tokens.
   std::vector<double> mean() const;
   double mean_diagonal(int64_t i) const;
 
  private:
   int64_t size_;
   int64_t tokens_ = 0;
-  std::vector<double> sum_;  // [size, size]; only the lower triangle of 256 x 256 tiles is kept up
+  std::vector<double> sum_;  // [size, size] row-major; only the lower triangle is kept up
 };
 
 }  // namespace bitsmith

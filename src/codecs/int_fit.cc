@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 
+#include "codecs/int_measure.h"
+
 namespace bitsmith {
 namespace {
 
@@ -38,40 +40,13 @@ inline float truncate_magnitude(float x) {
   return clamped < 0x1.0p-14F ? subnormal : normal;
 }
 
-// Parameters that were tried for 16 rows, and what came of them.
+// Parameters that were tried for 16 rows, and their error.
 struct Trial {
   IntParameters parameters;
   Lanes low_part = filled(1.0F);  // the part of the plain range that each end kept
   Lanes high_part = filled(1.0F);
   Lanes error{};  // Σ importance * (w - q)²
-  Lanes wk{};     // Σ importance * w * k; the best scale for these codes is wk / kk
-  Lanes kk{};     // Σ importance * k²
 };
-
-// Fills the sums of `trial` for its parameters.
-void measure(const IntGrid& grid, const Lanes* w, int64_t cols, const float* importance,
-             Trial& trial) {
-  const Lanes scale = trial.parameters.scale;
-  const Lanes zero = trial.parameters.zero;
-  Lanes inverse;
-  for (size_t r = 0; r < kLanes; ++r) inverse[r] = inverse_scale(scale[r]);
-  Lanes error{};
-  Lanes wk{};
-  Lanes kk{};
-  for (int64_t c = 0; c < cols; ++c) {
-    const float weight = importance != nullptr ? importance[c] : 1.0F;
-    for (size_t r = 0; r < kLanes; ++r) {
-      const float k = nearest_int_code(w[c][r], inverse[r], zero[r], grid.max_code) - zero[r];
-      const float difference = w[c][r] - scale[r] * k;
-      error[r] += weight * difference * difference;
-      wk[r] += weight * w[c][r] * k;
-      kk[r] += weight * k * k;
-    }
-  }
-  trial.error = error;
-  trial.wk = wk;
-  trial.kk = kk;
-}
 
 // Takes the rows in which `trial` has the smaller error.
 void keep_better(const Trial& trial, Trial& best) {
@@ -82,8 +57,6 @@ void keep_better(const Trial& trial, Trial& best) {
     choose(trial.parameters.zero, best.parameters.zero);
     choose(trial.low_part, best.low_part);
     choose(trial.high_part, best.high_part);
-    choose(trial.wk, best.wk);
-    choose(trial.kk, best.kk);
     choose(trial.error, best.error);
   }
 }
@@ -135,6 +108,15 @@ Lanes extremes(const Lanes* w, int64_t cols) {
   return extreme;
 }
 
+IntParameters plain_symmetric(const IntGrid& grid, const Lanes& extreme) {
+  IntParameters p;
+  for (size_t r = 0; r < kLanes; ++r) {
+    p.scale[r] = truncate_to_f16(extreme[r] / -grid.symmetric_zero);
+    p.zero[r] = grid.symmetric_zero;
+  }
+  return p;
+}
+
 IntParameters fit_one_bit_symmetric(const Lanes* w, int64_t cols, const float* importance) {
   std::array<double, kLanes> sum{};
   double weights = 0;
@@ -156,25 +138,46 @@ IntParameters fit_one_bit_symmetric(const Lanes* w, int64_t cols, const float* i
   return p;
 }
 
-Trial first_trial(const IntGrid& grid, const Lanes* w, int64_t cols, const float* importance,
-                  const IntParameters& plain) {
-  Trial trial;
-  trial.parameters = plain;
-  measure(grid, w, cols, importance, trial);
-  return trial;
+// A group under search.
+struct Group {
+  const IntGrid& grid;
+  const Lanes* w;  // [cols]
+  int64_t cols;
+  const float* importance;  // [cols] or nullptr
+
+  void measure(Trial& trial) const {
+    trial.error = int_group_error(trial.parameters, grid.max_code, w, cols, importance);
+  }
+};
+
+// The scale that is best for the codes of `parameters`, Σ w k / Σ k², k = code - zero.
+Lanes best_scale(const Group& group, const IntParameters& parameters) {
+  Lanes wk{};
+  Lanes kk{};
+  for (int64_t c = 0; c < group.cols; ++c) {
+    const float weight = group.importance != nullptr ? group.importance[c] : 1.0F;
+    for (size_t r = 0; r < kLanes; ++r) {
+      const float w = group.w[c][r];
+      const float zero = parameters.zero[r];
+      const float inverse = inverse_scale(parameters.scale[r]);
+      const float k = nearest_int_code(w, inverse, zero, group.grid.max_code) - zero;
+      wk[r] += weight * w * k;
+      kk[r] += weight * k * k;
+    }
+  }
+  Lanes scale = parameters.scale;
+  for (size_t r = 0; r < kLanes; ++r) {
+    const float best = wk[r] / kk[r];
+    if (kk[r] > 0.0F && std::fabs(best) <= kLargestF16) scale[r] = round_to_f16(best);
+  }
+  return scale;
 }
 
-// Two rounds of: the best scale for the codes, rounded; the codes for that scale.
-void refit_scale(const IntGrid& grid, const Lanes* w, int64_t cols, const float* importance,
-                 Trial& best) {
+void refit_scale(const Group& group, Trial& best) {
   for (int round = 0; round < 2; ++round) {
     Trial trial = best;
-    for (size_t r = 0; r < kLanes; ++r) {
-      const float scale = best.wk[r] / best.kk[r];
-      const bool usable = best.kk[r] > 0.0F && std::fabs(scale) <= kLargestF16;
-      if (usable) trial.parameters.scale[r] = round_to_f16(scale);
-    }
-    measure(grid, w, cols, importance, trial);
+    trial.parameters.scale = best_scale(group, best.parameters);
+    group.measure(trial);
     keep_better(trial, best);
   }
 }
@@ -184,53 +187,53 @@ float range_part(float widest, int step, int steps) {
   return widest + (kNarrowest - widest) * static_cast<float>(step) / static_cast<float>(steps);
 }
 
-IntParameters search_symmetric(const IntGrid& grid, const Lanes* w, int64_t cols,
-                               const FitOptions& fit, const Lanes& extreme,
-                               const IntParameters& plain) {
-  Trial best = first_trial(grid, w, cols, fit.importance, plain);
+IntParameters search_symmetric(const Group& group, int steps, const IntParameters& plain) {
+  const IntGrid& grid = group.grid;
+  const Lanes extreme = extremes(group.w, group.cols);
+  Trial best{.parameters = plain};
+  group.measure(best);
   // The widest range lets the extreme fit on the side that has one level less.
   const float widest = grid.symmetric_zero / (grid.symmetric_zero - 1.0F);
-  for (int step = 0; step < fit.search_steps; ++step) {
-    const float part = range_part(widest, step, fit.search_steps);
+  for (int step = 0; step < steps; ++step) {
+    const float part = range_part(widest, step, steps) / grid.symmetric_zero;
     for (const float sign : {-1.0F, 1.0F}) {
-      Trial trial;
-      trial.parameters.zero = plain.zero;
+      Trial trial{.parameters = plain};
       for (size_t r = 0; r < kLanes; ++r) {
-        trial.parameters.scale[r] =
-            sign * round_magnitude(std::fabs(extreme[r]) * part / grid.symmetric_zero);
+        trial.parameters.scale[r] = sign * round_magnitude(std::fabs(extreme[r]) * part);
       }
-      measure(grid, w, cols, fit.importance, trial);
+      group.measure(trial);
       keep_better(trial, best);
     }
   }
-  refit_scale(grid, w, cols, fit.importance, best);
+  refit_scale(group, best);
   return best.parameters;
 }
 
-IntParameters search_asymmetric(const IntGrid& grid, const Lanes* w, int64_t cols,
-                                const FitOptions& fit, const Range& range,
-                                const IntParameters& plain) {
-  Trial best = first_trial(grid, w, cols, fit.importance, plain);
+IntParameters search_asymmetric(const Group& group, int steps, const IntParameters& plain) {
+  const IntGrid& grid = group.grid;
+  const Range range = range_of(group.w, group.cols);
+  Trial best{.parameters = plain};
+  group.measure(best);
   enum Pass { kBothEnds, kLowEnd, kHighEnd };
   for (const Pass pass : {kBothEnds, kLowEnd, kHighEnd}) {
     const Trial start = best;
-    for (int step = 1; step <= fit.search_steps; ++step) {
-      const float part = range_part(1.0F, step, fit.search_steps);
+    for (int step = 1; step <= steps; ++step) {
+      const float part = range_part(1.0F, step, steps);
       Trial trial;
       trial.low_part = pass == kHighEnd ? start.low_part : filled(part);
       trial.high_part = pass == kLowEnd ? start.high_part : filled(part);
       for (size_t r = 0; r < kLanes; ++r) {
         const float low = range.low[r] * trial.low_part[r];
         const float high = range.high[r] * trial.high_part[r];
-        trial.parameters.scale[r] = round_magnitude((high - low) / grid.max_code);
-        trial.parameters.zero[r] =
-            zero_point(low, inverse_scale(trial.parameters.scale[r]), grid.max_code);
+        const float scale = round_magnitude((high - low) / grid.max_code);
+        trial.parameters.scale[r] = scale;
+        trial.parameters.zero[r] = zero_point(low, inverse_scale(scale), grid.max_code);
       }
-      measure(grid, w, cols, fit.importance, trial);
+      group.measure(trial);
       keep_better(trial, best);
     }
   }
-  refit_scale(grid, w, cols, fit.importance, best);
+  refit_scale(group, best);
   return best.parameters;
 }
 
@@ -241,21 +244,17 @@ float truncate_to_f16(float x) { return std::copysign(truncate_magnitude(std::fa
 
 IntParameters fit_int_tile(const IntGrid& grid, const Lanes* w, int64_t cols,
                            const FitOptions& fit) {
-  if (!grid.symmetric) {
-    const Range range = range_of(w, cols);
-    const IntParameters plain = plain_asymmetric(grid, range);
-    return fit.search_steps > 0 ? search_asymmetric(grid, w, cols, fit, range, plain) : plain;
+  const bool search = fit.search_steps > 0;
+  if (grid.symmetric && grid.bits == 1) {
+    return fit_one_bit_symmetric(w, cols, search ? fit.importance : nullptr);
   }
-  if (grid.bits == 1) {
-    return fit_one_bit_symmetric(w, cols, fit.search_steps > 0 ? fit.importance : nullptr);
+  const Group group{grid, w, cols, fit.importance};
+  if (grid.symmetric) {
+    const IntParameters plain = plain_symmetric(grid, extremes(w, cols));
+    return search ? search_symmetric(group, fit.search_steps, plain) : plain;
   }
-  const Lanes extreme = extremes(w, cols);
-  IntParameters plain;
-  for (size_t r = 0; r < kLanes; ++r) {
-    plain.scale[r] = truncate_to_f16(extreme[r] / -grid.symmetric_zero);
-    plain.zero[r] = grid.symmetric_zero;
-  }
-  return fit.search_steps > 0 ? search_symmetric(grid, w, cols, fit, extreme, plain) : plain;
+  const IntParameters plain = plain_asymmetric(grid, range_of(w, cols));
+  return search ? search_asymmetric(group, fit.search_steps, plain) : plain;
 }
 
 }  // namespace bitsmith
