@@ -1,0 +1,57 @@
+// The choice of a kernel for a tensor, and the one that works for every codec.
+#include "runtime/kernels/linear.h"
+
+#include <algorithm>
+
+#include "runtime/kernels/float_rows.h"
+
+namespace bitsmith {
+namespace {
+
+// Decodes a few rows at a time into scratch. Right for any codec, as slow as its decoder.
+class DecodingKernel final : public LinearKernel {
+ public:
+  explicit DecodingKernel(const CodedTensor& weights) : weights_(weights) {}
+
+  void multiply(Activations& x, float* y, int64_t y_stride, ThreadPool& pool) const override {
+    const MatrixShape shape = weights_.matrix();
+    BITSMITH_ASSERT(x.cols() == shape.cols && y_stride >= shape.rows);
+    if (x.tokens() == 0 || shape.rows == 0) return;
+    constexpr int64_t kRows = 16;  // one panel of the codec `int`; small enough for any cache
+    const auto body = [&](int64_t i, int) {
+      thread_local std::vector<float> decoded;
+      const int64_t row = i * kRows;
+      const int64_t rows = std::min(kRows, shape.rows - row);
+      decoded.resize(static_cast<size_t>(rows * shape.cols));
+      weights_.decode(row, rows, decoded.data());
+      const int64_t block = float_token_block(shape.cols);
+      for (int64_t t = 0; t < x.tokens(); t += block) {
+        multiply_float_rows(decoded.data(), DType::kF32, rows, shape.cols,
+                            x.data() + t * shape.cols, std::min(block, x.tokens() - t),
+                            y + t * y_stride + row, y_stride);
+      }
+    };
+    pool.run(ceil_div(shape.rows, kRows), [&body](int64_t i, int thread) { body(i, thread); });
+  }
+
+  std::string_view name() const override { return "decoded to float32 at every use"; }
+
+ private:
+  CodedTensor weights_;
+};
+
+}  // namespace
+
+std::unique_ptr<LinearKernel> make_decoding_kernel(const CodedTensor& weights) {
+  return std::make_unique<DecodingKernel>(weights);
+}
+
+std::unique_ptr<LinearKernel> make_linear_kernel(const CodedTensor& weights) {
+  const std::string& id = weights.scheme.codec->info().id;
+  if (const auto* factory = Registry<LinearKernelFactory>::instance().find(id)) {
+    if (auto kernel = factory->make(weights)) return kernel;
+  }
+  return make_decoding_kernel(weights);
+}
+
+}  // namespace bitsmith
