@@ -1,0 +1,45 @@
+// x * sigmoid(x).
+#include <cmath>
+
+#include "runtime/native_operator.h"
+
+namespace bitsmith {
+namespace {
+
+class SiluStep final : public Step {
+ public:
+  SiluStep(Preparation& preparation, const Node& node)
+      : channels_(preparation.channels(node.outputs[0])), x_(node.inputs[0]), y_(node.outputs[0]) {}
+
+  void run(Batch& batch) override {
+    const float* x = batch.data(x_);
+    float* y = batch.data(y_);
+    for_rows(batch, batch.rows(), 8 * channels_, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin * channels_; i < end * channels_; ++i) {
+        y[i] = x[i] / (1.0f + std::exp(-x[i]));
+      }
+    });
+  }
+
+ private:
+  int64_t channels_;
+  ValueId x_;
+  ValueId y_;
+};
+
+class Silu final : public NativeOperator {
+ public:
+  const PartInfo& info() const override {
+    static const PartInfo kInfo{"silu", "element by element", ""};
+    return kInfo;
+  }
+  std::unique_ptr<Step> prepare(Preparation& preparation, const Node& node) const override {
+    return std::make_unique<SiluStep>(preparation, node);
+  }
+  std::vector<size_t> in_place_inputs() const override { return {0}; }
+};
+
+const Registration<NativeOperator, Silu> registration;
+
+}  // namespace
+}  // namespace bitsmith
