@@ -68,14 +68,14 @@ void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
 
 std::vector<double> SecondMoment::mean() const {
   std::vector<double> result(sum_.size());
-  const double factor = tokens_ > 0 ? 1.0 / static_cast<double>(tokens_) : 0.0;
+  const auto tokens = static_cast<double>(std::max<int64_t>(tokens_, 1));
   // In tiles, so that the mirrored half is written a cache line at a time.
   constexpr int64_t kSide = 32;
   for (int64_t i0 = 0; i0 < size_; i0 += kSide) {
     for (int64_t j0 = 0; j0 <= i0; j0 += kSide) {
       for (int64_t i = i0; i < std::min(i0 + kSide, size_); ++i) {
         for (int64_t j = j0; j < std::min(j0 + kSide, i + 1); ++j) {
-          const double value = sum_[static_cast<size_t>(i * size_ + j)] * factor;
+          const double value = sum_[static_cast<size_t>(i * size_ + j)] / tokens;
           result[static_cast<size_t>(i * size_ + j)] = value;
           result[static_cast<size_t>(j * size_ + i)] = value;
         }

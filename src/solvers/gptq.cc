@@ -92,6 +92,25 @@ class Chunk {
     setup_.encoder.fit_group(begin / setup_.group_cols, row_, rows_, w, kChunkRows, fit);
   }
 
+  // What the targets of the group that starts at `begin` will be if its columns are coded without
+  // error, t_j = target_j + Σ_i (w_i - t_i) U_ij over the columns i of the group before j: the
+  // weights that GPTQ holds at this point. With v = w - t that is the triangular system v U = w -
+  // target.
+  const float* expected_targets(int64_t begin) {
+    const int64_t count = std::min(setup_.group_cols, cols_ - begin);
+    const float* w = weights_.data() + begin * kChunkRows;
+    const float* now = target(begin);
+    if (begin == 0) return now;
+    expected_.resize(static_cast<size_t>(count * kChunkRows));
+    for (size_t i = 0; i < expected_.size(); ++i) expected_[i] = w[i] - now[i];
+    cblas_strsm(CblasRowMajor, CblasLeft, CblasUpper, CblasTrans, CblasUnit,
+                static_cast<int>(count), static_cast<int>(kChunkRows), 1.0F,
+                setup_.factor.unit.data() + begin * cols_ + begin, static_cast<int>(cols_),
+                expected_.data(), static_cast<int>(kChunkRows));
+    for (size_t i = 0; i < expected_.size(); ++i) expected_[i] = w[i] - expected_[i];
+    return expected_.data();
+  }
+
   int64_t batch_end(int64_t begin) const {
     const int64_t end = std::min(begin + setup_.settings.batch, cols_);
     if (end == cols_) return end;
@@ -103,7 +122,7 @@ class Chunk {
   void code_block(int64_t k, int64_t batch_begin, int64_t batch_end) {
     const int64_t col = column(k);
     if (!setup_.settings.activation_order && col % setup_.group_cols == 0) {
-      fit_group(col, target(k));
+      fit_group(col, expected_targets(col));
     }
     float* q = values_.data() + col * kChunkRows;
     setup_.encoder.quantize(col, row_, rows_, target(k), q, kChunkRows);
@@ -134,12 +153,13 @@ class Chunk {
 
   const Setup& setup_;
   int64_t cols_;
-  int64_t row_;                 // first
-  int64_t rows_;                // count
-  std::vector<float> weights_;  // in the order of the matrix
-  std::vector<float> targets_;  // in the order of coding
-  std::vector<float> values_;   // in the order of the matrix
-  std::vector<float> errors_;   // of the batch, in the order of coding
+  int64_t row_;                  // first
+  int64_t rows_;                 // count
+  std::vector<float> weights_;   // in the order of the matrix
+  std::vector<float> targets_;   // in the order of coding
+  std::vector<float> values_;    // in the order of the matrix
+  std::vector<float> errors_;    // of the batch, in the order of coding
+  std::vector<float> expected_;  // of the group to be fitted
 };
 
 class Gptq final : public Solver {
