@@ -29,7 +29,7 @@ class FloatKernel final : public LinearKernel {
                           shape_.cols, x.data() + t * shape_.cols, std::min(tokens, x.tokens() - t),
                           y + t * y_stride + r, y_stride);
     };
-    pool.run(row_ranges * token_ranges, [&body](int64_t i, int thread) { body(i, thread); });
+    pool.run(row_ranges * token_ranges, body);
   }
 
   std::string_view name() const override { return "float32 multiply-add"; }

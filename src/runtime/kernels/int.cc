@@ -54,7 +54,7 @@ class IntKernel final : public LinearKernel {
                               std::min(b + kTaskBlocks, blocks)};
       multiply_int(job, range, scratch);
     };
-    pool.run(panel_ranges * block_ranges, [&body](int64_t i, int thread) { body(i, thread); });
+    pool.run(panel_ranges * block_ranges, body);
   }
 
   std::string_view name() const override { return name_; }

@@ -31,7 +31,7 @@ class DecodingKernel final : public LinearKernel {
                             y + t * y_stride + row, y_stride);
       }
     };
-    pool.run(ceil_div(shape.rows, kRows), [&body](int64_t i, int thread) { body(i, thread); });
+    pool.run(ceil_div(shape.rows, kRows), body);
   }
 
   std::string_view name() const override { return "decoded to float32 at every use"; }
