@@ -20,7 +20,7 @@ std::string name_of(const Case& c, int64_t tokens) {
                      c.symmetric ? " symmetric" : "", tokens);
 }
 
-// Random codes, scales in +-[2^-8, 2^-4), random zero points, straight in the layout. What lies
+// Random codes, scales of both signs, random zero points, straight in the layout. What lies
 // outside the matrix is zero, as the layout demands.
 std::vector<std::byte> random_bytes(const Case& c, const IntLayout& layout, Random& random) {
   std::vector<std::byte> bytes(static_cast<size_t>(layout.total_bytes));
@@ -40,7 +40,9 @@ std::vector<std::byte> random_bytes(const Case& c, const IntLayout& layout, Rand
     }
     for (int64_t g = 0; g < layout.groups; ++g) {
       const int64_t at = (r / 16 * layout.groups + g) * 16 + r % 16;
-      const double scale = (random.below(2) == 0 ? -1 : 1) * (0x1p-8 + random.uniform() * 0x1p-4);
+      const double sign = random.below(2) == 0 ? -1 : 1;
+      const double size = random.below(8) == 0 ? 0x1p-20 : 0x1p-8;  // now and then subnormal
+      const double scale = sign * size * (1 + 15 * random.uniform());
       const uint16_t half = float_to_f16(static_cast<float>(scale));
       std::memcpy(bytes.data() + layout.scales_offset + at * 2, &half, 2);
     }
