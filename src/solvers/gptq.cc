@@ -4,6 +4,7 @@
 
 #include "calibration/blas.h"
 #include "core/error.h"
+#include "solvers/coordinate_descent.h"
 #include "solvers/direct.h"
 
 namespace bitsmith {
@@ -16,6 +17,7 @@ struct Settings {
   bool weighted;  // ... with columns weighted by the mean square of their input
   int steps;
   int64_t batch;
+  int sweeps;
 };
 
 // Everything that is the same for all chunks of rows.
@@ -24,6 +26,7 @@ struct Setup {
   const Settings& settings;
   const InputStatistics::Factor& factor;
   const std::vector<float>& importance;  // [cols] or empty
+  const std::vector<float>& moment;      // [cols, cols] if there are sweeps, else empty
   Encoder& encoder;
   int64_t group_cols;
   int64_t block_cols;
@@ -71,6 +74,10 @@ class Chunk {
       for (int64_t k = begin; k < end; k += setup_.block_cols) code_block(k, begin, end);
       feed_forward(begin, end);
       begin = end;
+    }
+    if (setup_.settings.sweeps > 0) {
+      descend(setup_.moment, setup_.settings.sweeps, row_, rows_, weights_, values_,
+              setup_.encoder);
     }
     store_panel(values_.data(), cols_, rows_, 0, cols_, values.data() + offset);
   }
@@ -173,39 +180,22 @@ class Gptq final : public Solver {
       fail(ErrorCode::kInvalidArgument, "solver 'gptq' needs calibration statistics of the layer");
     }
     const std::string& range = options.text("range");
-    Settings settings{.damping = options.number("damping"),
-                      .activation_order = options.flag("activation_order"),
-                      .search = range != "minmax",
-                      .weighted = range == "weighted",
-                      .steps = static_cast<int>(options.integer("steps")),
-                      .batch = options.integer("batch")};
-    const auto [rows, cols] = problem.shape;
+    const Settings settings{.damping = options.number("damping"),
+                            .activation_order = options.flag("activation_order"),
+                            .search = range != "minmax",
+                            .weighted = range == "weighted",
+                            .steps = static_cast<int>(options.integer("steps")),
+                            .batch = options.integer("batch"),
+                            .sweeps = static_cast<int>(options.integer("refine"))};
     const Codec& codec = *problem.scheme.codec;
     Solution solution;
     solution.bytes.resize(codec.encoded_bytes(problem.shape, problem.scheme.options));
     solution.values.resize(problem.weights.size());
-    if (rows == 0 || cols == 0) {
-      codec.encoder(problem.shape, problem.scheme.options)->finish(solution.bytes);
-      solution.row_error.resize(static_cast<size_t>(rows));
-      return solution;
-    }
     {
       const auto encoder = codec.encoder(problem.shape, problem.scheme.options);
-      const int64_t block_cols = encoder->block_cols();
-      settings.batch = ceil_div(settings.batch, block_cols) * block_cols;
-      const std::vector<float> importance =
-          settings.weighted ? problem.statistics->importance() : std::vector<float>{};
-      const Setup setup{
-          problem,
-          settings,
-          problem.statistics->factor(settings.damping, settings.activation_order, block_cols, pool),
-          importance,
-          *encoder,
-          encoder->group_cols(),
-          block_cols};
-      run_blas_tasks(pool, ceil_div(rows, kChunkRows), [&](int64_t chunk, int) {
-        Chunk(setup, chunk * kChunkRows).solve(solution.values);
-      });
+      if (!problem.weights.empty()) {
+        choose_codes(problem, settings, *encoder, solution.values, pool);
+      }
       encoder->finish(solution.bytes);
     }
     solution.row_error = row_errors(problem, solution.values, pool);
@@ -213,6 +203,32 @@ class Gptq final : public Solver {
   }
 
  private:
+  static void choose_codes(const Problem& problem, Settings settings, Encoder& encoder,
+                           std::vector<float>& values, ThreadPool& pool) {
+    const int64_t block_cols = encoder.block_cols();
+    if (settings.sweeps > 0 && block_cols > 1) {
+      fail(ErrorCode::kInvalidArgument,
+           "solver 'gptq': 'refine' needs a codec that codes single columns, '{}' codes {} jointly",
+           problem.scheme.label(), block_cols);
+    }
+    settings.batch = ceil_div(settings.batch, block_cols) * block_cols;
+    const InputStatistics& statistics = *problem.statistics;
+    const auto importance = settings.weighted ? statistics.importance() : std::vector<float>{};
+    const auto moment =
+        settings.sweeps > 0 ? single_precision_moment(statistics, pool) : std::vector<float>{};
+    const Setup setup{
+        .problem = problem,
+        .settings = settings,
+        .factor = statistics.factor(settings.damping, settings.activation_order, block_cols, pool),
+        .importance = importance,
+        .moment = moment,
+        .encoder = encoder,
+        .group_cols = encoder.group_cols(),
+        .block_cols = block_cols};
+    run_blas_tasks(pool, ceil_div(problem.shape.rows, kChunkRows),
+                   [&](int64_t chunk, int) { Chunk(setup, chunk * kChunkRows).solve(values); });
+  }
+
   PartInfo info_{
       .id = "gptq",
       .summary = "column by column, feeding each column's error into the columns that follow",
@@ -230,7 +246,8 @@ class Gptq final : public Solver {
            1e300,
            {"minmax", "search", "weighted"}},
           {"steps", int64_t{40}, "ranges tried for each end, if searched", 1, 1000},
-          {"batch", int64_t{128}, "columns between matrix products", 1, 4096}}};
+          {"batch", int64_t{128}, "columns between matrix products", 1, 4096},
+          {"refine", int64_t{0}, "sweeps of coordinate descent afterwards", 0, 100}}};
 };
 
 const Registration<Solver, Gptq> kRegistration;

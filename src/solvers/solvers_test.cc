@@ -152,6 +152,7 @@ std::vector<Setting> settings() {
   result.push_back({"clip", {{"weighted", false}, {"steps", 10}}});
   result.push_back({"gptq", {{"activation_order", true}}});
   result.push_back({"gptq", {{"range", "weighted"}, {"steps", 10}}});
+  result.push_back({"gptq", {{"refine", 2}}});
   result.push_back({"gptq", {{"range", "search"}, {"steps", 10}, {"batch", 32}}});
   return result;
 }
@@ -355,6 +356,78 @@ TEST(InputStatistics, FactorsMultiplyOut) {
   }
 }
 
+// The codec `int`, made to code four columns at a time, as vector codecs do.
+class BlockCodec final : public Codec {
+ public:
+  class BlockEncoder final : public Encoder {
+   public:
+    BlockEncoder(std::unique_ptr<Encoder> columns, int64_t cols)
+        : columns_(std::move(columns)), cols_(cols) {}
+    int64_t group_cols() const override { return columns_->group_cols(); }
+    int64_t block_cols() const override { return 4; }
+    void fit_group(int64_t group, int64_t row_begin, int64_t row_count, const float* w,
+                   int64_t stride, const FitOptions& fit) override {
+      columns_->fit_group(group, row_begin, row_count, w, stride, fit);
+    }
+    void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w, float* q,
+                  int64_t stride) override {
+      EXPECT_EQ(col % 4, 0);
+      for (int64_t c = 0; c < 4; ++c) {
+        if (col + c < cols_) {
+          columns_->quantize(col + c, row_begin, row_count, w + c * stride, q + c * stride, stride);
+          continue;
+        }
+        for (int64_t r = 0; r < row_count; ++r) EXPECT_EQ(w[c * stride + r], 0.0F);
+        std::fill_n(q + c * stride, row_count, 1e9F);  // must not be used
+      }
+    }
+    void finish(std::span<std::byte> bytes) const override { columns_->finish(bytes); }
+
+   private:
+    std::unique_ptr<Encoder> columns_;
+    int64_t cols_;
+  };
+
+  const PartInfo& info() const override { return base_.info(); }
+  uint64_t encoded_bytes(const MatrixShape& shape, const Options& options) const override {
+    return base_.encoded_bytes(shape, options);
+  }
+  std::unique_ptr<Encoder> encoder(const MatrixShape& shape,
+                                   const Options& options) const override {
+    return std::make_unique<BlockEncoder>(base_.encoder(shape, options), shape.cols);
+  }
+  void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
+              int64_t row_begin, int64_t row_count, float* out) const override {
+    base_.decode(shape, options, bytes, row_begin, row_count, out);
+  }
+  std::string label(const Options& options) const override { return base_.label(options); }
+
+ private:
+  const Codec& base_ = Registry<Codec>::instance().get("int");
+};
+
+TEST(Solvers, WorkWithCodecsThatCodeColumnsJointly) {
+  ThreadPool pool(2);
+  const BlockCodec codec;
+  const MatrixShape shape{66, 270};  // the last block has two columns
+  const auto weights = normal_weights(66 * 270, 21);
+  const InputStatistics statistics(270, correlated_moment(270, 30, 22));
+  const Problem single{weights, shape, &statistics, int_scheme(3, 40)};
+  Problem joint = single;
+  joint.scheme.codec = &codec;
+  const Solution nearest = solve("nearest", single, pool);
+  EXPECT_EQ(solve("nearest", joint, pool).bytes, nearest.bytes);
+  for (const bool order : {false, true}) {
+    const Solution gptq = solve("gptq", joint, pool, {{"activation_order", order}, {"batch", 30}});
+    EXPECT_EQ(gptq.values, testing::decode(joint.scheme, shape, gptq.bytes, 0, 66));
+    EXPECT_LT(total_error(gptq), 0.7 * total_error(nearest));
+    // No feedback inside blocks.
+    const Solution without = solve("gptq", single, pool, {{"activation_order", order}});
+    EXPECT_GT(total_error(gptq), total_error(without));
+  }
+  EXPECT_THROW(solve("gptq", joint, pool, {{"refine", 1}}), Error);
+}
+
 TEST(InputStatistics, RefusesBadNumbers) {
   ThreadPool pool(1);
   EXPECT_THROW(InputStatistics(1, {std::nan("")}), Error);
@@ -385,6 +458,26 @@ TEST(Gptq, IsNeverWorseThanNearest) {
         }
       }
     }
+  }
+}
+
+TEST(Gptq, RefinementNeverRaisesTheError) {
+  ThreadPool pool(2);
+  const MatrixShape shape{70, 300};
+  const auto weights = normal_weights(70 * 300, 19);
+  const InputStatistics statistics(300, correlated_moment(300, 30, 20));
+  for (const int bits : {1, 2, 4}) {
+    const Problem problem{weights, shape, &statistics, int_scheme(bits, 50)};
+    std::vector<double> before = solve("gptq", problem, pool).row_error;
+    const double start = std::accumulate(before.begin(), before.end(), 0.0);
+    for (const int sweeps : {1, 2, 3}) {
+      const Solution refined = solve("gptq", problem, pool, {{"refine", sweeps}});
+      for (size_t r = 0; r < before.size(); ++r) {
+        EXPECT_LE(refined.row_error[r], before[r] * (1 + 1e-4)) << bits << " bits";
+      }
+      before = refined.row_error;
+    }
+    EXPECT_LT(std::accumulate(before.begin(), before.end(), 0.0), 0.99 * start);
   }
 }
 
