@@ -6,13 +6,6 @@
 namespace bitsmith::text {
 namespace {
 
-// The code point that ends before `position`; the text must be valid UTF-8.
-CodePoint code_point_before(std::string_view text, size_t position) {
-  size_t start = position - 1;
-  while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
-  return read_code_point(text, start);
-}
-
 bool touches_word(std::string_view text, size_t start, size_t stop) {
   return (start > 0 && is_word(code_point_before(text, start).value)) ||
          (stop < text.size() && is_word(read_code_point(text, stop).value));

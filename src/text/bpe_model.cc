@@ -61,7 +61,12 @@ class BpeModel : public Model {
   // One token per character, before any merge.
   std::vector<TokenId> initial_tokens(std::string_view word) const;
 
+  struct Ends {
+    char32_t first = 0, last = 0;
+  };
+  std::vector<Ends> ends_;  // by id: the first and last character of each piece
   MergeTable merges_;
+  Seams seams_;
   std::optional<TokenId> unknown_;
   bool fuse_unknown_ = false;
   bool ignore_merges_ = false;  // a word that is in the vocabulary is one token, merges or not
@@ -97,6 +102,13 @@ void BpeModel::read_vocabulary(const Json& json) {
   for (const auto& [piece, id] : vocabulary.items()) {
     vocabulary_.add(piece, checked_integer(id, 0, kMaxTokenId, "vocab", kWhere));
   }
+  ends_.resize(static_cast<size_t>(vocabulary_.size()));
+  for (TokenId id = 0; id < vocabulary_.size(); ++id) {
+    const std::string_view piece = vocabulary_.piece_of(id);
+    if (piece.empty()) continue;
+    ends_[static_cast<size_t>(id)] = {read_code_point(piece, 0).value,
+                                      code_point_before(piece, piece.size()).value};
+  }
 }
 
 void BpeModel::read_merges(const Json& json) {
@@ -131,6 +143,7 @@ void BpeModel::read_merges(const Json& json) {
                            : merged));
     }
     merges_.set(*a, *b, {rank, *result});
+    seams_.allow(ends_[static_cast<size_t>(*a)].last, ends_[static_cast<size_t>(*b)].first);
     ++rank;
   }
 }
@@ -175,9 +188,14 @@ void BpeModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
       const auto index = static_cast<int32_t>(symbols.size());
       symbols.push_back({id, index, index + 1});
     }
-    merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) {
+    const auto joinable = [&](const Symbol& left, const Symbol& right) {
+      return seams_.allowed(ends_[static_cast<size_t>(left.id)].last,
+                            ends_[static_cast<size_t>(right.id)].first);
+    };
+    const auto find = [&](const Symbol& left, const Symbol& right) {
       return merges_.get(left.id, right.id);
-    });
+    };
+    symbols = merge_symbols(std::move(symbols), joinable, find);
     for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
     word.remove_prefix(part);
   }

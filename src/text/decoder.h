@@ -24,7 +24,7 @@ class Decoder {
 
   // first: whether the piece is the first of its text
   std::string bytes_of(std::string_view piece, bool first) const;
-  TextRule text_rule() const { return {byte_fallback_, separator_}; }
+  TextRule text_rule() const { return {byte_fallback_, false, separator_}; }
 
  private:
   void add_step(const nlohmann::json& json, bool in_sequence, int depth);

@@ -59,9 +59,11 @@ class ScoredBpe : public Model {
  private:
   void encode_part(std::string_view word, std::vector<TokenId>& ids) const;
   void append_unknown(std::string_view text, std::vector<TokenId>& ids) const;
+  void allow_seams_inside(std::string_view piece);
 
   std::vector<int32_t> rank_;  // by id: number of higher distinct scores; -1: never merged into
-  std::vector<bool> atom_;     // by id: may stand for a single character
+  Seams seams_;
+  std::vector<bool> atom_;  // by id: may stand for a single character
   std::optional<TokenId> unknown_;
   PrefixIndex user_defined_;  // never merged with anything
 };
@@ -77,7 +79,10 @@ ScoredBpe::ScoredBpe(const SentencePieceFile& file)
   std::vector<size_t> mergeable;
   for (size_t id = 0; id < file.pieces.size(); ++id) {
     const PieceType type = file.pieces[id].type;
-    if (type == PieceType::kNormal || type == PieceType::kUserDefined) mergeable.push_back(id);
+    if (type == PieceType::kNormal || type == PieceType::kUserDefined) {
+      mergeable.push_back(id);
+      allow_seams_inside(file.pieces[id].text);
+    }
     atom_[id] =
         type == PieceType::kNormal || type == PieceType::kUserDefined || type == PieceType::kUnused;
   }
@@ -87,6 +92,16 @@ ScoredBpe::ScoredBpe(const SentencePieceFile& file)
   for (size_t i = 0; i < mergeable.size(); ++i) {
     if (i > 0 && file.pieces[mergeable[i]].score != file.pieces[mergeable[i - 1]].score) ++rank;
     rank_[mergeable[i]] = rank;
+  }
+}
+
+void ScoredBpe::allow_seams_inside(std::string_view piece) {
+  char32_t previous = 0;
+  for (size_t at = 0; at < piece.size();) {
+    const CodePoint c = read_code_point(piece, at);
+    if (at > 0) seams_.allow(previous, c.value);
+    previous = c.value;
+    at += c.bytes;
   }
 }
 
@@ -126,12 +141,17 @@ void ScoredBpe::encode_part(std::string_view word, std::vector<TokenId>& ids) co
     symbols.push_back({id, static_cast<int32_t>(at), static_cast<int32_t>(at + bytes)});
     at += bytes;
   }
-  merge_symbols(symbols, [&](const Symbol& left, const Symbol& right) -> std::optional<Merge> {
-    if (left.id == kFrozen || right.id == kFrozen) return std::nullopt;
+  const auto joinable = [&](const Symbol& left, const Symbol& right) {
+    if (left.id == kFrozen || right.id == kFrozen) return false;
+    return seams_.allowed(code_point_before(word, static_cast<size_t>(right.begin)).value,
+                          read_code_point(word, static_cast<size_t>(right.begin)).value);
+  };
+  const auto find = [&](const Symbol& left, const Symbol& right) -> std::optional<Merge> {
     const auto id = vocabulary_.id_of(text_of({0, left.begin, right.end}));
     if (!id || rank_[static_cast<size_t>(*id)] < 0) return std::nullopt;
     return Merge{rank_[static_cast<size_t>(*id)], *id};
-  });
+  };
+  symbols = merge_symbols(std::move(symbols), joinable, find);
   for (size_t i = 0; i < symbols.size(); ++i) {
     if (symbols[i].id == kFrozen) {
       ids.push_back(*vocabulary_.id_of(text_of(symbols[i])));

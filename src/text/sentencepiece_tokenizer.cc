@@ -23,7 +23,10 @@ class SentencePieceTokenizer : public Tokenizer {
   std::vector<TokenId> eos() const override { return eos_; }
   std::string piece(TokenId id) const override;
   std::string token_bytes(TokenId id, bool first) const override;
-  TextRule text_rule() const override { return {.replacement_per_byte = true, .separator = ""}; }
+  TextRule text_rule() const override {
+    return {
+        .replacement_per_byte = true, .first_until_text = drops_leading_spaces_, .separator = ""};
+  }
 
  private:
   void gather_added_tokens(const TokenizerConfig& config);
@@ -34,6 +37,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::unique_ptr<Model> model_;
   std::vector<PieceType> types_;    // by id
   bool drops_first_space_ = false;  // decoding takes back what encoding put before the text
+  bool drops_leading_spaces_ = false;
   bool space_after_tokens_ = true;  // encoding puts a space also after an added token
   bool add_bos_ = false, add_eos_ = false;
   std::optional<TokenId> bos_;
@@ -48,6 +52,7 @@ SentencePieceTokenizer::SentencePieceTokenizer(const SentencePieceFile& file,
     : normalizer_(file),
       model_(make_sentencepiece_model(file)),
       drops_first_space_(file.add_dummy_prefix || file.remove_extra_whitespaces),
+      drops_leading_spaces_(file.remove_extra_whitespaces),
       space_after_tokens_(config.legacy),
       size_(static_cast<int64_t>(file.pieces.size())) {
   if (file.space_after_words) {

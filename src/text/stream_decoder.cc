@@ -17,9 +17,9 @@ StreamDecoder::StreamDecoder(const Tokenizer& tokenizer)
 std::string StreamDecoder::next(TokenId id) {
   std::string bytes = tokenizer_.token_bytes(id, first_);
   if (first_) {
-    // A lone space piece at the start adds nothing, yet it is the first token: what follows keeps
-    // its own space.
-    first_ = bytes.empty() && tokenizer_.token_bytes(id, false).empty();
+    // A lone space piece at the start adds nothing, yet it is usually the first token: what follows
+    // keeps its own space.
+    first_ = bytes.empty() && (rule_.first_until_text || tokenizer_.token_bytes(id, false).empty());
   } else if (!bytes.empty()) {
     bytes.insert(0, rule_.separator);
   }

@@ -27,6 +27,9 @@ using TokenizerFiles = std::map<std::string, std::string>;
 // browsers), tokenizers with byte-fallback pieces write one U+FFFD per broken byte (SentencePiece).
 struct TextRule {
   bool replacement_per_byte = false;
+  // Whether tokens count as the first until one of them has added text (SentencePiece models that
+  // remove extra spaces: every leading space goes), not just the first token.
+  bool first_until_text = false;
   std::string separator;  // written between two tokens; empty for all but decoder-less files
 };
 

@@ -68,6 +68,12 @@ CodePoint read_code_point(std::string_view text, size_t position) {
   return {value, lead.length, true, false};
 }
 
+CodePoint code_point_before(std::string_view text, size_t position) {
+  size_t start = position - 1;
+  while (start > 0 && (static_cast<unsigned char>(text[start]) & 0xC0) == 0x80) --start;
+  return read_code_point(text, start);
+}
+
 void append_utf8(std::string& out, char32_t c) {
   const auto put = [&](char32_t byte) { out.push_back(static_cast<char>(byte)); };
   if (c < 0x80) {

@@ -22,6 +22,9 @@ struct CodePoint {
 // Reads the code point at `position`, which must be inside the text.
 CodePoint read_code_point(std::string_view text, size_t position);
 
+// The code point that ends at `position` (not 0) of valid UTF-8.
+CodePoint code_point_before(std::string_view text, size_t position);
+
 void append_utf8(std::string& out, char32_t code_point);
 
 // The text with each maximal broken sequence replaced by one U+FFFD.

@@ -1,0 +1,73 @@
+// Reading text files and cutting token sequences into windows.
+#include "text/corpus.h"
+
+#include <algorithm>
+#include <fstream>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+
+namespace bitsmith {
+
+std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
+  std::error_code status;
+  if (!std::filesystem::is_regular_file(path, status)) {
+    fail(ErrorCode::kNotFound, "{}: there is no such text file", path.string());
+  }
+  const uintmax_t size = std::filesystem::file_size(path, status);
+  if (status) {
+    fail(ErrorCode::kEnvironment, "{}: cannot be read: {}", path.string(), status.message());
+  }
+  if (size > max_bytes) {
+    fail(ErrorCode::kInvalidArgument, "{}: {} bytes of text, the limit is {}; cut it",
+         path.string(), size, max_bytes);
+  }
+  std::ifstream stream(path, std::ios::binary);
+  std::string bytes(size, '\0');
+  if (!stream.read(bytes.data(), static_cast<std::streamsize>(size))) {
+    fail(ErrorCode::kEnvironment, "{}: reading its {} bytes failed", path.string(), size);
+  }
+  using namespace std::string_view_literals;
+  static constexpr std::pair<std::string_view, std::string_view> kCompressed[] = {
+      {"\xFD"
+       "7zXZ\0"sv,
+       "xz -dk"},
+      {"\x1F\x8B"sv, "gunzip -k"},
+      {"\x28\xB5\x2F\xFD"sv, "zstd -d"},
+      {"BZh"sv, "bunzip2 -k"}};
+  for (const auto& [magic, command] : kCompressed) {
+    if (bytes.starts_with(magic)) {
+      fail(ErrorCode::kUnsupported, "{}: is compressed; decompress it first: {} '{}'",
+           path.string(), command, path.string());
+    }
+  }
+  return bytes;
+}
+
+std::vector<TokenId> tokenize_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
+                                   bool add_special) {
+  return tokenizer.encode(read_text(path), add_special);
+}
+
+Windows::Windows(std::span<const TokenId> tokens, int64_t length, Last last)
+    : tokens_(tokens), length_(length), count_(0) {
+  if (length < 2) {
+    fail(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2", length);
+  }
+  const auto total = static_cast<int64_t>(tokens.size());
+  count_ = total / length + (last == Last::kKeep && total % length != 0 ? 1 : 0);
+}
+
+std::span<const TokenId> Windows::operator[](int64_t index) const {
+  BITSMITH_ASSERT(index >= 0 && index < count_);
+  const auto begin = static_cast<size_t>(index * length_);
+  return tokens_.subspan(begin, std::min(static_cast<size_t>(length_), tokens_.size() - begin));
+}
+
+int64_t Windows::scored_tokens() const {
+  const int64_t covered = std::min(count_ * length_, static_cast<int64_t>(tokens_.size()));
+  return covered - count_;
+}
+
+}  // namespace bitsmith
