@@ -140,7 +140,9 @@ json read_config(const fs::path& folder) {
   json config = parse_json_object_text(read_file(path, kMaxConfigBytes),
                                        fmt::format("'{}'", path.string()), kMaxConfigBytes);
   const auto quantized = config.find("quantization_config");
-  if (quantized != config.end() && !quantized->is_null()) {
+  if (quantized != config.end() && quantized->is_null()) {
+    config.erase(quantized);  // null means that it is absent
+  } else if (quantized != config.end()) {
     const json method = quantized->is_object() ? quantized->value("quant_method", json("unknown"))
                                                : json("unknown");
     fail(ErrorCode::kUnsupported,

@@ -46,7 +46,9 @@ struct Entry {
   std::string name;
   std::optional<std::string> dtype;
   std::optional<Shape> shape;
-  std::optional<std::vector<uint64_t>> offsets;
+  std::optional<size_t> offset_count;  // numbers in data_offsets
+  uint64_t begin = 0;
+  uint64_t end = 0;
 };
 
 // Receives the header's JSON piece by piece. A parsed document would have lost the duplicate keys.
@@ -70,9 +72,10 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
       if (shape.size() == kMaxRank) refuse("more than 64 extents");
       shape.push_back(static_cast<int64_t>(value));
     } else if (place_ == Place::kOffsets) {
-      std::vector<uint64_t>& offsets = *entries.back().offsets;
-      if (offsets.size() == 2) refuse("more than two offsets");
-      offsets.push_back(value);
+      Entry& entry = entries.back();
+      if (*entry.offset_count == 2) refuse("more than two numbers");
+      (*entry.offset_count == 0 ? entry.begin : entry.end) = value;
+      ++*entry.offset_count;
     } else {
       refuse("a number");
     }
@@ -97,7 +100,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
       place_ = Place::kMetadata;
     } else if (place_ == Place::kHeader) {
       place_ = Place::kTensor;
-      entries.push_back({.name = key_, .dtype = {}, .shape = {}, .offsets = {}});
+      entries.emplace_back().name = key_;
     } else {
       refuse("an object");
     }
@@ -130,7 +133,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
       entries.back().shape.emplace();
       place_ = Place::kShape;
     } else if (place_ == Place::kTensor && key_ == "data_offsets") {
-      entries.back().offsets.emplace();
+      entries.back().offset_count = 0;
       place_ = Place::kOffsets;
     } else {
       refuse("an array");
@@ -155,7 +158,7 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
   void check_tensor_key() const {
     const Entry& entry = entries.back();
     const bool twice = (key_ == "dtype" && entry.dtype) || (key_ == "shape" && entry.shape) ||
-                       (key_ == "data_offsets" && entry.offsets);
+                       (key_ == "data_offsets" && entry.offset_count);
     if (twice) {
       fail(ErrorCode::kCorrupt, "'{}': tensor {} has {} twice", file_, quoted_name(entry.name),
            quoted_name(key_));
@@ -206,16 +209,16 @@ uint64_t expected_bytes(const Entry& entry, std::string_view file) {
 }
 
 void check_complete(const Entry& entry, std::string_view file) {
-  const char* missing = !entry.dtype     ? "dtype"
-                        : !entry.shape   ? "shape"
-                        : !entry.offsets ? "data_offsets"
-                                         : nullptr;
+  const char* missing = !entry.dtype          ? "dtype"
+                        : !entry.shape        ? "shape"
+                        : !entry.offset_count ? "data_offsets"
+                                              : nullptr;
   if (missing != nullptr) {
     fail(ErrorCode::kCorrupt, "'{}': tensor {} has no {}", file, quoted_name(entry.name), missing);
   }
-  if (entry.offsets->size() != 2) {
+  if (*entry.offset_count != 2) {
     fail(ErrorCode::kCorrupt, "'{}': tensor {}: data_offsets should be two numbers, got {}", file,
-         quoted_name(entry.name), entry.offsets->size());
+         quoted_name(entry.name), *entry.offset_count);
   }
 }
 
@@ -256,16 +259,14 @@ Safetensors read_safetensors(std::span<const std::byte> bytes, std::string_view 
 
   std::vector<Entry>& entries = handler.entries;
   for (const Entry& entry : entries) check_complete(entry, file);
-  std::ranges::sort(entries, {}, [](const Entry& entry) {
-    return std::tie((*entry.offsets)[0], (*entry.offsets)[1], entry.name);
-  });
+  std::ranges::sort(
+      entries, {}, [](const Entry& entry) { return std::tie(entry.begin, entry.end, entry.name); });
 
   Safetensors result{std::string(file), std::move(handler.metadata), {}};
   const std::span<const std::byte> data = bytes.subspan(8 + text.size());
   uint64_t position = 0;
   for (Entry& entry : entries) {
-    const uint64_t begin = (*entry.offsets)[0];
-    const uint64_t end = (*entry.offsets)[1];
+    const auto [begin, end] = std::pair(entry.begin, entry.end);
     if (begin != position || end < begin) {
       fail(ErrorCode::kCorrupt,
            "'{}': tensor {} has data_offsets [{}, {}]; expected it to begin "

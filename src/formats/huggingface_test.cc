@@ -1,0 +1,236 @@
+#include "formats/huggingface.h"
+
+#include "formats/formats_test_support.h"
+#include "formats/safetensors.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+struct Tensor {
+  std::string name;
+  DType dtype;
+  Shape shape;
+};
+
+void write_shard(const std::filesystem::path& path, const std::vector<Tensor>& tensors,
+                 const std::map<std::string, std::string>& metadata = {{"format", "pt"}}) {
+  std::vector<SafetensorsWriter::Entry> entries;
+  for (const Tensor& t : tensors) entries.push_back({t.name, t.dtype, t.shape});
+  SafetensorsWriter writer(path, entries, metadata);
+  for (const auto& entry : entries) {
+    writer.append(entry.name, std::vector<std::byte>(entry.size_bytes()));
+  }
+  writer.commit();
+}
+
+json small_config() {
+  return {{"model_type", "llama"},
+          {"vocab_size", 7},
+          {"hidden_size", 4},
+          {"intermediate_size", 6},
+          {"num_hidden_layers", 1},
+          {"num_attention_heads", 2},
+          {"num_key_value_heads", 1},
+          {"hidden_act", "silu"},
+          {"max_position_embeddings", 16},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", 10000.0},
+          {"tie_word_embeddings", false},
+          {"architectures", {"LlamaForCausalLM"}}};
+}
+
+std::vector<Tensor> small_tensors(DType dtype = DType::kBF16) {
+  const std::string layer = "model.layers.0.";
+  return {{"model.embed_tokens.weight", dtype, {7, 4}},
+          {layer + "input_layernorm.weight", dtype, {4}},
+          {layer + "self_attn.q_proj.weight", dtype, {4, 4}},
+          {layer + "self_attn.k_proj.weight", dtype, {2, 4}},
+          {layer + "self_attn.v_proj.weight", dtype, {2, 4}},
+          {layer + "self_attn.o_proj.weight", dtype, {4, 4}},
+          {layer + "post_attention_layernorm.weight", dtype, {4}},
+          {layer + "mlp.gate_proj.weight", dtype, {6, 4}},
+          {layer + "mlp.up_proj.weight", dtype, {6, 4}},
+          {layer + "mlp.down_proj.weight", dtype, {4, 6}},
+          {"model.norm.weight", dtype, {4}},
+          {"lm_head.weight", dtype, {7, 4}}};
+}
+
+class HuggingFace : public ::testing::Test {
+ protected:
+  void config(const json& content) { write_text(folder / "config.json", content.dump()); }
+  void index(const json& weight_map) {
+    const json content = {{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}};
+    write_text(folder / "model.safetensors.index.json", content.dump());
+  }
+  std::string refusal(ErrorCode code) {
+    return error_of(code, [&] { open_huggingface(folder.path()); });
+  }
+
+  TemporaryFolder folder;
+  std::vector<Tensor> tensors = small_tensors();
+};
+
+TEST_F(HuggingFace, OpensAFolderWithOneFile) {
+  config(small_config());
+  tensors[1].dtype = DType::kF32;
+  tensors[2].dtype = DType::kF16;
+  tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {1}});
+  tensors.push_back({"extra.counter", DType::kI64, {}});
+  write_shard(folder / "model.safetensors", tensors);
+  write_text(folder / "tokenizer_config.json", "{}");
+  const Model model = open_huggingface(folder.path());
+  EXPECT_EQ(model.format, "huggingface");
+  EXPECT_EQ(model.config, small_config());
+  EXPECT_EQ(model.parameters.size(), 12u);
+  EXPECT_EQ(model.parameter("model.norm.weight").scheme.codec->info().id, "bf16");
+  EXPECT_EQ(model.parameter(tensors[1].name).scheme.codec->info().id, "f32");
+  EXPECT_EQ(model.parameter(tensors[2].name).scheme.codec->info().id, "f16");
+  EXPECT_EQ(model.parameter("lm_head.weight").shape, (Shape{7, 4}));
+  EXPECT_THAT(model.unused_tensors, ElementsAre("extra.counter"));
+  EXPECT_EQ(model.tokenizer_files.count("tokenizer_config.json"), 1u);
+  EXPECT_EQ(model.files.size(), 1u);
+}
+
+TEST_F(HuggingFace, OpensShards) {
+  config(small_config());
+  const std::vector<Tensor> first(tensors.begin(), tensors.begin() + 5);
+  const std::vector<Tensor> second(tensors.begin() + 5, tensors.end());
+  write_shard(folder / "model-00001-of-00002.safetensors", first);
+  write_shard(folder / "model-00002-of-00002.safetensors", second);
+  json map;
+  for (const Tensor& t : first) map[t.name] = "model-00001-of-00002.safetensors";
+  for (const Tensor& t : second) map[t.name] = "model-00002-of-00002.safetensors";
+  index(map);
+  const Model model = open_huggingface(folder.path());
+  EXPECT_EQ(model.parameters.size(), 12u);
+  EXPECT_EQ(model.files.size(), 2u);
+  EXPECT_TRUE(model.unused_tensors.empty());
+}
+
+TEST_F(HuggingFace, RefusesIndexesThatPointAstray) {
+  config(small_config());
+  const std::string name = "model.norm.weight";
+  for (const json& file : {json("../a.safetensors"), json("/etc/passwd"), json(".."), json(""),
+                           json("a\\b"), json(std::string("a\0b", 3)), json(3), json(nullptr)}) {
+    index({{name, file}});
+    EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("should name a file in the same folder"));
+  }
+  index({{name, "a.safetensors"}});
+  EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("names the shard 'a.safetensors'"));
+  write_shard(folder / "a.safetensors", {{"other", DType::kF32, {1}}});
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt),
+              HasSubstr("says that tensor 'model.norm.weight' is in"));
+  write_shard(folder / "b.safetensors", {{name, DType::kF32, {1}}});
+  index({{name, "a.safetensors"}, {"z", "b.safetensors"}});
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("but it is not"));
+  write_shard(folder / "a.safetensors", {{name, DType::kF32, {1}}});
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("is in two files"));
+  for (const char* text : {"[]", "{}", "{\"weight_map\":[]}"}) {
+    write_text(folder / "model.safetensors.index.json", text);
+    refusal(ErrorCode::kCorrupt);
+  }
+}
+
+TEST_F(HuggingFace, FindsTiedWeights) {
+  json tied = small_config();
+  tied["tie_word_embeddings"] = true;
+  const std::vector<Tensor> no_head(tensors.begin(), tensors.end() - 1);
+  const std::vector<Tensor> no_embedding(tensors.begin() + 1, tensors.end());
+
+  config(tied);
+  write_shard(folder / "model.safetensors", tensors);
+  Model model = open_huggingface(folder.path());
+  EXPECT_EQ(model.parameters.size(), 11u);
+  EXPECT_TRUE(model.unused_tensors.empty());
+
+  write_shard(folder / "model.safetensors", no_head);
+  EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 11u);
+
+  write_shard(folder / "model.safetensors", no_embedding);
+  model = open_huggingface(folder.path());
+  EXPECT_EQ(model.parameter("model.embed_tokens.weight").shape, (Shape{7, 4}));
+  EXPECT_TRUE(model.unused_tensors.empty());
+
+  write_shard(folder / "model.safetensors", no_embedding,
+              {{"format", "pt"}, {"model.embed_tokens.weight", "lm_head.weight"}});
+  EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 11u);
+
+  config(small_config());  // says untied, but there is no head
+  write_shard(folder / "model.safetensors", no_head);
+  model = open_huggingface(folder.path());
+  EXPECT_EQ(model.parameters.size(), 11u);
+  EXPECT_EQ(model.config["tie_word_embeddings"], true);
+}
+
+TEST_F(HuggingFace, NamesTensorsThatDoNotFit) {
+  config(small_config());
+  std::vector<Tensor> changed = tensors;
+  changed[3].shape = {3, 4};
+  write_shard(folder / "model.safetensors", changed);
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt),
+              HasSubstr("k_proj.weight' has shape [3, 4], config.json asks for [2, 4]"));
+  changed = tensors;
+  changed[3].dtype = DType::kF64;
+  write_shard(folder / "model.safetensors", changed);
+  EXPECT_THAT(refusal(ErrorCode::kUnsupported), HasSubstr("k_proj.weight' is of type F64"));
+  changed = tensors;
+  changed.erase(changed.begin() + 3);
+  write_shard(folder / "model.safetensors", changed);
+  EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("k_proj.weight'"));
+}
+
+TEST_F(HuggingFace, SaysWhatIsMissingOrUnsupported) {
+  EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("has no config.json"));
+  config(small_config());
+  EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("neither model.safetensors nor"));
+  write_text(folder / "pytorch_model.bin", "x");
+  EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("'pytorch_model.bin' is there"));
+  write_shard(folder / "model.safetensors", tensors);
+  write_text(folder / "config.json", "{");
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("config.json' is not valid JSON"));
+  write_text(folder / "config.json", "[]");
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("should be a JSON object"));
+  json quantized = small_config();
+  quantized["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
+  config(quantized);
+  EXPECT_THAT(refusal(ErrorCode::kUnsupported),
+              HasSubstr("quantized already (quant_method 'gptq')"));
+  quantized["quantization_config"] = nullptr;
+  config(quantized);
+  EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u);
+}
+
+// Converting a real model to a checkpoint loses nothing.
+void check_real_model(const std::string& name, size_t parameters, int64_t weights) {
+  const auto source = shared_data("llm/" + name);
+  if (source.empty()) GTEST_SKIP() << name << " is not on this machine";
+  const Model model = open_huggingface(source);
+  EXPECT_EQ(model.parameters.size(), parameters);
+  EXPECT_EQ(model.parameter_count(), weights);
+  EXPECT_TRUE(model.unused_tensors.empty());
+  EXPECT_FALSE(model.tokenizer_files.empty());
+
+  const TemporaryFolder folder;
+  CheckpointContents contents{model.graph,           model.config,   model.parameters,
+                              model.tokenizer_files, json::object(), nullptr};
+  write_checkpoint(folder / "m.bitsmith", contents);
+  const Model copy = open_model(folder / "m.bitsmith");
+  SilentProgress progress;
+  verify_checkpoint(copy, progress);
+  EXPECT_EQ(copy.graph.to_json(), model.graph.to_json());
+  EXPECT_EQ(copy.tokenizer_files, model.tokenizer_files);
+  EXPECT_EQ(copy.parameter_bytes(), model.parameter_bytes());
+  for (const auto& [tensor_name, tensor] : model.parameters) {
+    EXPECT_TRUE(std::ranges::equal(copy.parameter(tensor_name).bytes, tensor.bytes)) << tensor_name;
+  }
+}
+
+TEST(HuggingFaceRealModels, TinyStories656k) { check_real_model("tinystories-656k", 20, 656'000); }
+TEST(HuggingFaceRealModels, Classics7m) { check_real_model("classics-7m", 57, 6'819'072); }
+
+}  // namespace
+}  // namespace bitsmith
