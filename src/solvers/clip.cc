@@ -25,7 +25,7 @@ class Clip final : public Solver {
       .summary = "round to nearest, ranges searched for the least (weighted) squared error",
       .source =
           "Lin et al. 2023 (AWQ, clipping), arXiv:2306.00978; differs: both ends, all columns",
-      .options = {{"steps", int64_t{40}, "ranges tried for each end", 1, 1000},
+      .options = {{"steps", int64_t{20}, "ranges tried for each end", 1, 1000},
                   {"weighted", true, "weigh columns by the mean square of their input"}}};
 };
 

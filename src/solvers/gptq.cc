@@ -245,7 +245,7 @@ class Gptq final : public Solver {
            -1e300,
            1e300,
            {"minmax", "search", "weighted"}},
-          {"steps", int64_t{40}, "ranges tried for each end, if searched", 1, 1000},
+          {"steps", int64_t{20}, "ranges tried for each end, if searched", 1, 1000},
           {"batch", int64_t{128}, "columns between matrix products", 1, 4096},
           {"refine", int64_t{0}, "sweeps of coordinate descent afterwards", 0, 100}}};
 };
