@@ -1,0 +1,225 @@
+#!/usr/bin/env python3
+"""Decodes bitsmith checkpoints slowly; a second implementation of docs/FORMAT.md.
+
+    decode_checkpoint.py FILE            lists the tensors of FILE after checking all checksums
+    decode_checkpoint.py --golden DIR    decodes every DIR/*.bitsmith and compares each value with
+                                         DIR/*.f32: all tensors in the order of their names, binary32
+
+Exits with 77 when numpy or xxhash (Debian: python3-numpy, python3-xxhash) is not installed.
+"""
+
+import json
+import pathlib
+import struct
+import sys
+
+try:
+    import numpy
+    import xxhash
+except ImportError as missing:
+    print(f"skipped: {missing}")
+    sys.exit(77)
+
+DTYPES = {"F32": numpy.dtype("<f4"), "F16": numpy.dtype("<f2"), "BF16": numpy.dtype("<u2"),
+          "U8": numpy.dtype("u1")}
+PLAIN_CODECS = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
+FILE_PREFIX = "bitsmith.file/"
+
+
+class FormatError(Exception):
+    pass
+
+
+def require(condition, message):
+    if not condition:
+        raise FormatError(message)
+
+
+def ceil_div(a, b):
+    return -(-a // b)
+
+
+def checksum(data):
+    return xxhash.xxh3_64(data).hexdigest()
+
+
+def no_duplicates(pairs):
+    result = dict(pairs)
+    require(len(result) == len(pairs), "a key appears twice")
+    return result
+
+
+def read_container(data):
+    """Section 1: returns metadata and {name: (dtype, shape, offset in the file, bytes)}."""
+    require(len(data) >= 8, "shorter than 8 bytes")
+    (size,) = struct.unpack_from("<Q", data)
+    require(size <= 100_000_000 and 8 + size <= len(data), "header size")
+    text = data[8:8 + size]
+    require(text[:1] == b"{", "header does not start with {")
+    require((8 + size) % 64 == 0, "data does not start at a multiple of 64")
+    header = json.loads(text.decode("utf-8"), object_pairs_hook=no_duplicates)
+    metadata = header.pop("__metadata__")
+    require(all(isinstance(v, str) for v in metadata.values()), "metadata must be strings")
+    tensors = {}
+    position = 0
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        item = DTYPES[entry["dtype"]].itemsize
+        count = 1
+        for extent in entry["shape"]:
+            count *= extent
+        require(begin == position and end - begin == count * item, f"{name}: offsets or size")
+        alignment = 64 if (end - begin) % 64 == 0 else item
+        require(begin % alignment == 0, f"{name}: starts at {begin}")
+        tensors[name] = (entry["dtype"], entry["shape"], data[8 + size + begin:8 + size + end])
+        position = end
+    require(8 + size + position == len(data), "bytes after the last tensor, or too few")
+    return metadata, tensors
+
+
+def metadata_checksum(metadata):
+    """Section 4."""
+    message = b""
+    for key, value in sorted((k.encode(), v.encode()) for k, v in metadata.items()):
+        if key != b"bitsmith.checksum":
+            message += struct.pack("<Q", len(key)) + key + struct.pack("<Q", len(value)) + value
+    return checksum(message)
+
+
+def matrix_shape(shape):
+    """Section 3."""
+    if not shape:
+        return 1, 1
+    if len(shape) == 1:
+        return 1, shape[0]
+    columns = 1
+    for extent in shape[1:]:
+        columns *= extent
+    return shape[0], columns
+
+
+def decode_int(data, rows, columns, options):
+    """Section 5, `int`, weight by weight."""
+    bits = options["bits"]
+    group_columns = min(options["group"], columns) if options["group"] else columns
+    groups = ceil_div(columns, group_columns)
+    panels, quads = ceil_div(rows, 16), ceil_div(columns, 4)
+    widths = [p for p in (8, 4, 2, 1) if bits & p]
+    panel_bytes = 64 * sum(ceil_div(quads * p, 8) for p in widths)
+    scales_offset = panels * panel_bytes
+    zeros_offset = ceil_div(scales_offset + panels * groups * 32, 64) * 64
+    total = zeros_offset
+    if not options["symmetric"]:
+        total = ceil_div(zeros_offset + panels * groups * 2 * bits, 64) * 64
+    require(len(data) == total, f"int: {len(data)} bytes, expected {total}")
+
+    def code(row, column):
+        j = row % 16 * 4 + column % 4
+        k = column // 4
+        offset = row // 16 * panel_bytes
+        value = shift = 0
+        for p in widths:
+            byte = data[offset + k * p // 8 * 64 + j]
+            value |= (byte >> (k % (8 // p) * p) & (1 << p) - 1) << shift
+            shift += p
+            offset += 64 * ceil_div(quads * p, 8)
+        return value
+
+    def scale(row, group):
+        at = scales_offset + ((row // 16 * groups + group) * 16 + row % 16) * 2
+        return numpy.frombuffer(data, "<f2", 1, at).astype("<f4")[0]
+
+    def zero(row, group):
+        if options["symmetric"]:
+            return 0.5 if bits == 1 else 2 ** (bits - 1)
+        at = zeros_offset + (row // 16 * groups + group) * 2 * bits
+        packed = int.from_bytes(data[at:at + 2 * bits], "little")
+        return packed >> (row % 16 * bits) & (1 << bits) - 1
+
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for group in range(groups):
+            s, z = scale(row, group), zero(row, group)
+            for column in range(group * group_columns, min((group + 1) * group_columns, columns)):
+                result[row, column] = s * numpy.float32(code(row, column) - z)
+    return result
+
+
+def decode_tensor(entry, stored):
+    """One tensor of `bitsmith.tensors` as binary32, in its own shape."""
+    dtype, stored_shape, data = stored
+    require(checksum(data) == entry["checksum"], "checksum")
+    codec, options = entry["scheme"]["codec"], entry["scheme"]["options"]
+    rows, columns = matrix_shape(entry["shape"])
+    if codec in PLAIN_CODECS:
+        require(dtype == PLAIN_CODECS[codec] and stored_shape == entry["shape"], "dtype or shape")
+        numbers = numpy.frombuffer(data, DTYPES[dtype])
+        if codec == "bf16":
+            values = (numbers.astype("<u4") << 16).view("<f4")
+        else:
+            values = numbers.astype("<f4")
+    else:
+        require(codec == "int", f"unknown codec {codec}")
+        require(dtype == "U8" and stored_shape == [len(data)], "dtype or shape")
+        values = decode_int(data, rows, columns, options)
+    return values.reshape(entry["shape"])
+
+
+def decode_checkpoint(path):
+    """Checks a whole file; returns ({name: entry}, {name: values}, {file name: bytes})."""
+    metadata, stored = read_container(pathlib.Path(path).read_bytes())
+    require(metadata.get("format") == "bitsmith", "format")
+    require(metadata.get("bitsmith.version") == "1", "version")
+    require(metadata_checksum(metadata) == metadata["bitsmith.checksum"], "metadata checksum")
+    entries = json.loads(metadata["bitsmith.tensors"])
+    graph = json.loads(metadata["bitsmith.graph"])
+    parameters = {p["name"]: p["shape"] for p in graph["parameters"]}
+    require(parameters == {n: e["shape"] for n, e in entries.items()}, "graph and tensors differ")
+    values = {}
+    for name, entry in sorted(entries.items(), key=lambda item: item[0].encode()):
+        try:
+            values[name] = decode_tensor(entry, stored.pop(name))
+        except FormatError as error:
+            raise FormatError(f"{name}: {error}") from None
+    files = {}
+    for name, entry in json.loads(metadata["bitsmith.files"]).items():
+        files[name] = stored.pop(FILE_PREFIX + name)[2]
+        require(checksum(files[name]) == entry["checksum"], f"{name}: checksum")
+    require(not stored, f"not listed: {list(stored)}")
+    return entries, values, files
+
+
+def check_golden(folder):
+    paths = sorted(pathlib.Path(folder).glob("*.bitsmith"))
+    require(len(paths) >= 2, f"no golden files in {folder}")
+    for path in paths:
+        _, values, _ = decode_checkpoint(path)
+        expected = path.with_suffix(".f32").read_bytes()
+        actual = b"".join(v.astype("<f4").tobytes() for v in values.values())
+        require(actual == expected, f"{path}: values differ from those expected")
+        print(f"{path.name}: {len(values)} tensors, {len(actual) // 4} values agree")
+
+
+def main(arguments):
+    if len(arguments) == 2 and arguments[0] == "--golden":
+        check_golden(arguments[1])
+    elif len(arguments) == 1 and not arguments[0].startswith("-"):
+        entries, values, files = decode_checkpoint(arguments[0])
+        for name, value in values.items():
+            scheme = entries[name]["scheme"]
+            print(f"{name} {list(value.shape)} {scheme['codec']} {json.dumps(scheme['options'])} "
+                  f"mean {value.mean(dtype='f8'):.6g} rms {numpy.sqrt((value.astype('f8') ** 2).mean()):.6g}")
+        for name, data in files.items():
+            print(f"file {name} {len(data)} bytes")
+    else:
+        print(__doc__)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except FormatError as error:
+        print(f"error: {error}")
+        sys.exit(1)

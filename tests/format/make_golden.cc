@@ -1,0 +1,209 @@
+// Writes the golden files of tests/golden: checkpoints with the values that they must decode to.
+//
+//     make_golden FOLDER
+//
+// Codes, scales and zero points are drawn at random and packed here, bit by bit as docs/FORMAT.md
+// says, and the expected values are computed from them directly: neither comes from the codecs
+// under test. Golden files are written once and never again; new features get new files.
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <vector>
+
+#include "core/output_file.h"
+#include "core/random.h"
+#include "formats/checkpoint.h"
+#include "graph/operators.h"
+#include "tensor/dtype.h"
+
+namespace {
+
+using namespace bitsmith;
+
+// A tensor's bytes, and what they mean.
+struct Golden {
+  Scheme scheme;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;
+};
+
+class BitWriter {
+ public:
+  explicit BitWriter(std::vector<std::byte>& bytes) : bytes_(bytes) {}
+  // Sets `width` bits from `bit` of byte `offset` on, which were zero.
+  void put(size_t offset, size_t bit, int width, uint32_t value) {
+    for (int i = 0; i < width; ++i) {
+      const size_t at = bit + static_cast<size_t>(i);
+      std::byte& byte = bytes_.at(offset + at / 8);
+      if ((value >> i & 1u) != 0) byte |= static_cast<std::byte>(1 << (at % 8));
+    }
+  }
+
+ private:
+  std::vector<std::byte>& bytes_;
+};
+
+size_t ceil_to(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+Golden make_int(size_t rows, size_t cols, int bits, size_t group, bool symmetric, Random& random) {
+  const size_t b = static_cast<size_t>(bits);
+  const size_t group_cols = group == 0 || group > cols ? cols : group;
+  const size_t groups = (cols + group_cols - 1) / group_cols;
+  const size_t panels = (rows + 15) / 16;
+  const size_t quads = (cols + 3) / 4;
+  size_t panel_bytes = 0;
+  for (const size_t p : {8u, 4u, 2u, 1u}) panel_bytes += (b & p) ? 8 * ceil_to(quads * p, 8) : 0;
+  const size_t scales = panels * panel_bytes;
+  const size_t zeros = ceil_to(scales + panels * groups * 32, 64);
+  const size_t total = symmetric ? zeros : ceil_to(zeros + panels * groups * 2 * b, 64);
+
+  Golden golden{Scheme("int", {{"bits", bits}, {"group", group}, {"symmetric", symmetric}}),
+                std::vector<std::byte>(total), std::vector<float>(rows * cols)};
+  BitWriter out(golden.bytes);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t g = 0; g < groups; ++g) {
+      const uint16_t scale = float_to_f16(static_cast<float>(random.normal()) * 0.05F);
+      const auto zero = static_cast<uint32_t>(random.below(uint64_t{1} << b));
+      const size_t vector = r / 16 * groups + g;
+      out.put(scales + vector * 32, r % 16 * 16, 16, scale);
+      if (!symmetric) out.put(zeros + vector * 2 * b, r % 16 * b, bits, zero);
+      const float offset = !symmetric  ? static_cast<float>(zero)
+                           : bits == 1 ? 0.5F
+                                       : static_cast<float>(1 << (bits - 1));
+      for (size_t c = g * group_cols; c < std::min(cols, (g + 1) * group_cols); ++c) {
+        const auto code = static_cast<uint32_t>(random.below(uint64_t{1} << b));
+        golden.values[r * cols + c] = f16_to_float(scale) * (static_cast<float>(code) - offset);
+        const size_t j = r % 16 * 4 + c % 4;
+        size_t plane = r / 16 * panel_bytes;
+        int shift = 0;
+        for (const size_t p : {8u, 4u, 2u, 1u}) {
+          if ((b & p) == 0) continue;
+          const size_t byte = plane + c / 4 * p / 8 * 64 + j;
+          out.put(byte, c / 4 % (8 / p) * p, static_cast<int>(p), code >> shift & ((1u << p) - 1));
+          shift += static_cast<int>(p);
+          plane += 8 * ceil_to(quads * p, 8);
+        }
+      }
+    }
+  }
+  return golden;
+}
+
+// Plain numbers, among them the extremes of the type, signed zeros, infinities and a NaN.
+Golden make_plain(const std::string& codec, size_t count, Random& random) {
+  Golden golden{Scheme(codec, nlohmann::json::object()), {}, {}};
+  const std::vector<uint32_t> special =
+      codec == "f16" ? std::vector<uint32_t>{0x0000, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfc00, 0x7e00}
+      : codec == "bf16"
+          ? std::vector<uint32_t>{0x0000, 0x8000, 0x0001, 0x807f, 0x7f7f, 0xff80, 0x7fc0}
+          : std::vector<uint32_t>{0, 0x80000000, 1, 0x807fffff, 0x7f7fffff, 0xff800000, 0x7fc00000};
+  for (size_t i = 0; i < count; ++i) {
+    const float x = static_cast<float>(random.normal());
+    uint32_t pattern = codec == "f16"    ? float_to_f16(x)
+                       : codec == "bf16" ? float_to_bf16(x)
+                                         : std::bit_cast<uint32_t>(x);
+    if (i < special.size()) pattern = special[i];
+    const size_t size = codec == "f32" ? 4 : 2;
+    for (size_t k = 0; k < size; ++k) {
+      golden.bytes.push_back(static_cast<std::byte>(pattern >> (8 * k)));
+    }
+    golden.values.push_back(codec == "f16"    ? f16_to_float(static_cast<uint16_t>(pattern))
+                            : codec == "bf16" ? std::bit_cast<float>(pattern << 16)
+                                              : std::bit_cast<float>(pattern));
+  }
+  return golden;
+}
+
+class GoldenFile {
+ public:
+  // The graph looks tokens up in "table" [rows, cols], and every other matrix reads the result, or
+  // the result of another matrix.
+  GoldenFile(const Shape& shape, Golden golden) {
+    const ValueId tokens = contents_.graph.add_input("tokens", {kBatch, kTime});
+    x_ = ops::embedding(contents_.graph, "x", tokens, add("table", shape, std::move(golden)));
+  }
+
+  // y = linear(x): an output of the graph.
+  ValueId linear(const std::string& name, const Shape& shape, Golden golden, ValueId x = kNoValue,
+                 ValueId bias = kNoValue) {
+    const ValueId weight = add(name, shape, std::move(golden));
+    const ValueId y =
+        ops::linear(contents_.graph, "y." + name, x == kNoValue ? x_ : x, weight, bias);
+    contents_.graph.outputs.push_back(y);
+    return y;
+  }
+
+  ValueId add(const std::string& name, const Shape& shape, Golden golden) {
+    Golden& kept = tensors_[name] = std::move(golden);
+    contents_.parameters[name] = {name, shape, kept.scheme, kept.bytes};
+    return contents_.graph.add_parameter(name, shape, "golden");
+  }
+
+  void write(const std::filesystem::path& stem) const {
+    write_checkpoint(stem.string() + ".bitsmith", contents_);
+    OutputFile expected(stem.string() + ".f32");
+    for (const auto& [name, golden] : tensors_) {
+      expected.write(std::as_bytes(std::span(golden.values)));
+    }
+    expected.commit();
+  }
+
+  CheckpointContents& contents() { return contents_; }
+  ValueId x() const { return x_; }
+
+ private:
+  CheckpointContents contents_;
+  std::map<std::string, Golden> tensors_;  // in the order of the expected values
+  ValueId x_ = kNoValue;
+};
+
+void write_int(const std::filesystem::path& folder) {
+  Random random(2024);
+  GoldenFile file({9, 37}, make_int(9, 37, 4, 16, false, random));
+  for (int bits = 1; bits <= 8; ++bits) {
+    file.linear(fmt::format("int{}.grouped", bits), {17, 37},
+                make_int(17, 37, bits, 16, false, random));
+    file.linear(fmt::format("int{}.row.symmetric", bits), {5, 37},
+                make_int(5, 37, bits, 0, true, random));
+  }
+  const ValueId wide = file.linear("wide", {70, 37}, make_int(70, 37, 2, 1, true, random));
+  file.linear("short_last_group", {3, 70}, make_int(3, 70, 3, 64, false, random), wide);
+  file.linear("group_beyond_row", {16, 70}, make_int(16, 70, 5, 1000, true, random), wide);
+  const ValueId one = file.linear("one_row", {1, 37}, make_int(1, 37, 7, 5, false, random));
+  file.linear("one_column", {33, 1}, make_int(33, 1, 6, 64, false, random), one);
+  file.write(folder / "int");
+}
+
+void write_plain(const std::filesystem::path& folder) {
+  Random random(2025);
+  GoldenFile file({5, 33}, make_plain("bf16", 5 * 33, random));
+  const ValueId bias = file.add("bias", {7}, make_plain("f16", 7, random));
+  file.linear("f16", {7, 33}, make_plain("f16", 7 * 33, random), kNoValue, bias);
+  file.linear("f32", {3, 33}, make_plain("f32", 3 * 33, random));
+  file.linear("f32.aligned", {16, 33}, make_plain("f32", 16 * 33, random));
+  const ValueId weight = file.add("norm", {33}, make_plain("f32", 33, random));
+  Graph& graph = file.contents().graph;
+  graph.outputs.push_back(ops::rms_norm(graph, "y.norm", file.x(), weight, 1e-5));
+  file.contents().config = {{"model_type", "golden"}, {"name", "\u00e9\"\\"}};
+  file.contents().metadata = {{"recipe", {{"name", "none"}}}, {"quality", nullptr}};
+  file.contents().tokenizer_files = {{"tokenizer.json", "{\"model\": null}\n"},
+                                     {"tokenizer.model", std::string("\0\xff\x80", 3)},
+                                     {"empty", ""}};
+  file.write(folder / "plain");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+    return 2;
+  }
+  try {
+    write_int(argv[1]);
+    write_plain(argv[1]);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "make_golden: %s\n", error.what());
+    return 1;
+  }
+}
