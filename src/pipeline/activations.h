@@ -8,8 +8,9 @@
 
 namespace bitsmith {
 
-// A block of float32 [sequences, length, channels]. When it is larger than `memory_bytes` it lies in
-// an unlinked temporary file in `folder`, mapped, and release() drops a sequence's pages from memory.
+// A block of float32 [sequences, length, channels]. When it is larger than `memory_bytes` it lies
+// in an unlinked temporary file in `folder`, mapped, and release() drops a sequence's pages from
+// memory.
 class ActivationStore {
  public:
   ActivationStore(std::filesystem::path folder, uint64_t memory_bytes);

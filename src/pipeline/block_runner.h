@@ -43,9 +43,10 @@ struct BlockRun {
   ValueId output = kNoValue;
 };
 
-// Runs sequences [first, first + count) side by side, one torch thread each; second moments are added
-// in order of sequence, so the result does not depend on the number of threads.
-//   store(sequence, value) is called from worker threads, once per sequence, after its input was read.
+// Runs sequences [first, first + count) side by side, one torch thread each; second moments are
+// added in order of sequence, so the result does not depend on the number of threads.
+//   store(sequence, value) is called from worker threads, once per sequence, after its input was
+//   read.
 void run_block(const Context& context, const BlockRun& run, const BlockParameters& parameters,
                int64_t first, int64_t count, const SequenceInput& input,
                const std::function<void(int64_t, const at::Tensor&)>& store = {});

@@ -11,20 +11,21 @@
 
 namespace bitsmith {
 
-// Token sequences of equal length. The first `count` feed the second moments; the `probes` after them
-// are kept apart, to measure sensitivities and the final error on text that no code was fitted to.
+// Token sequences of equal length. The first `count` feed the second moments; the `probes` after
+// them are kept apart, to measure sensitivities and the final error on text that no code was fitted
+// to.
 struct CalibrationSet {
   int64_t length = 0;
   int64_t count = 0;
   int64_t probes = 0;
   std::vector<std::vector<TokenId>> sequences;  // [count + probes][length]
-  nlohmann::json description;                   // for the checkpoint: where it is from, its checksum
+  nlohmann::json description;  // for the checkpoint: where it is from, its checksum
 };
 
 struct CalibrationRequest {
   std::filesystem::path text;  // empty: sampled from the model itself
   int64_t sequences = 128;
-  int64_t length = 0;          // 0: the model's context, at most 512
+  int64_t length = 0;  // 0: the model's context, at most 512
   uint64_t seed = 0;
 };
 

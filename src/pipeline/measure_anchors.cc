@@ -59,7 +59,8 @@ std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveySta
   const size_t affordable = static_cast<size_t>(2 * calibration.count / sequences);
   const size_t count = std::clamp<size_t>(affordable, std::min<size_t>(4, blocks), blocks);
   std::vector<bool> anchored(blocks, false);
-  for (size_t i = 0; i < count; ++i) anchored[count == 1 ? 0 : i * (blocks - 1) / (count - 1)] = true;
+  for (size_t i = 0; i < count; ++i)
+    anchored[count == 1 ? 0 : i * (blocks - 1) / (count - 1)] = true;
 
   std::vector<Stream> streams;
   context.progress.begin("anchors", static_cast<double>(blocks));
@@ -73,23 +74,24 @@ std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveySta
     // The original's logits, against which the streams are compared.
     std::vector<at::Tensor> logits(static_cast<size_t>(last ? sequences : 0));
     if (last) {
-      run_block(context, run, parameters, 0, sequences, state.probe_input(b),
-                [&](int64_t i, const at::Tensor& value) { logits[static_cast<size_t>(i)] = value; });
+      run_block(
+          context, run, parameters, 0, sequences, state.probe_input(b),
+          [&](int64_t i, const at::Tensor& value) { logits[static_cast<size_t>(i)] = value; });
     }
     const auto advance = [&](Stream& stream, const SequenceInput& input) {
       if (!last) {
         stream.activations->resize(sequences, calibration.length,
                                    graph.value(block.output).shape.back());
       }
-      run_block(context, run, parameters, 0, sequences, input,
-                [&](int64_t i, const at::Tensor& value) {
-                  if (last) {
-                    stream.kl[static_cast<size_t>(i)] = mean_kl(logits[static_cast<size_t>(i)], value);
-                  } else {
-                    stream.activations->sequence(i).copy_(value);
-                    stream.activations->release(i);
-                  }
-                });
+      run_block(
+          context, run, parameters, 0, sequences, input, [&](int64_t i, const at::Tensor& value) {
+            if (last) {
+              stream.kl[static_cast<size_t>(i)] = mean_kl(logits[static_cast<size_t>(i)], value);
+            } else {
+              stream.activations->sequence(i).copy_(value);
+              stream.activations->release(i);
+            }
+          });
     };
     for (Stream& stream : streams) {
       advance(stream, [&](int64_t i) { return stream.activations->sequence(i).clone(); });
@@ -111,7 +113,9 @@ std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveySta
         const at::Tensor weights = parameters.get(task.id);
         const at::Tensor host = weights.cpu().contiguous();
         const Problem problem{{host.data_ptr<float>(), static_cast<size_t>(host.numel())},
-                              task.shape(), nullptr, scheme_near(task, bits)};
+                              task.shape(),
+                              nullptr,
+                              scheme_near(task, bits)};
         parameters.set(context, task.id, nearest.solve(problem, defaults, context.pool).values);
         differences[use.node] = parameters.get(task.id) - weights;
         inputs.push_back(use.input);
@@ -136,7 +140,8 @@ std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveySta
           const at::Tensor square = change.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
           const double* e = square.data_ptr<double>();
           for (int64_t r = 0; r < square.numel(); ++r) {
-            predicted[static_cast<size_t>(i)] += 0.5 * sensitivity[node][static_cast<size_t>(r)] * e[r];
+            predicted[static_cast<size_t>(i)] +=
+                0.5 * sensitivity[node][static_cast<size_t>(r)] * e[r];
           }
         }
       });
@@ -150,7 +155,8 @@ std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveySta
   std::vector<BlockAnchor> anchors;
   for (const Stream& stream : streams) {
     BlockAnchor anchor{stream.block, stream.predicted, 0};
-    for (const double kl : stream.kl) anchor.measured_kl_nats += kl / static_cast<double>(sequences);
+    for (const double kl : stream.kl)
+      anchor.measured_kl_nats += kl / static_cast<double>(sequences);
     anchors.push_back(anchor);
   }
   return anchors;

@@ -10,10 +10,11 @@ namespace {
 
 using nlohmann::json;
 
-// Enough rows that the mean of their errors is known to a few percent, few enough that trying dozens
-// of candidates costs less than one forward pass.
+// Enough rows that the mean of their errors is known to a few percent, few enough that trying
+// dozens of candidates costs less than one forward pass.
 std::vector<int64_t> sample_rows(const MatrixShape& shape) {
-  const int64_t wanted = std::max<int64_t>(64, (int64_t{1} << 18) / std::max<int64_t>(1, shape.cols));
+  const int64_t wanted =
+      std::max<int64_t>(64, (int64_t{1} << 18) / std::max<int64_t>(1, shape.cols));
   const int64_t count = std::min(shape.rows, wanted);
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < count; ++i) rows.push_back(i * shape.rows / count);
@@ -35,14 +36,13 @@ UseErrors linear_errors(const Context& context, const SurveyState& state, size_t
   for (size_t s = 0; s + 1 < task.schemes.size(); ++s) {
     check_interrupt();
     const Problem problem{rows, sampled, &statistics, task.schemes[s]};
-    result.errors.push_back(
-        solver.part->solve(problem, solver.options, context.pool).row_error);
+    result.errors.push_back(solver.part->solve(problem, solver.options, context.pool).row_error);
   }
   return result;
 }
 
-// For a table the output channels are the columns: e_c = sum over tokens v of p_v (w_vc - q_vc)², with
-// p_v the frequency of the token in the calibration text, smoothed by half a count.
+// For a table the output channels are the columns: e_c = sum over tokens v of p_v (w_vc - q_vc)²,
+// with p_v the frequency of the token in the calibration text, smoothed by half a count.
 UseErrors table_errors(const Context& context, const SurveyState& state, size_t task_index,
                        size_t node, const at::Tensor& weights) {
   const MatrixTask& task = state.tasks[task_index];
@@ -81,7 +81,8 @@ UseErrors table_errors(const Context& context, const SurveyState& state, size_t 
 json to_json(const std::vector<UseErrors>& errors) {
   json list = json::array();
   for (const UseErrors& e : errors) {
-    list.push_back({{"task", e.task}, {"node", e.node}, {"channels", e.channels}, {"errors", e.errors}});
+    list.push_back(
+        {{"task", e.task}, {"node", e.node}, {"channels", e.channels}, {"errors", e.errors}});
   }
   return list;
 }
@@ -126,7 +127,8 @@ void measure_errors(const Context& context, SurveyState& state) {
     const auto finished = context.workspace.load(record);
     const BlockParameters parameters(context, block.begin, block.end);
 
-    // Second moments of the inputs of this block's linear layers, shared by those that read the same.
+    // Second moments of the inputs of this block's linear layers, shared by those that read the
+    // same.
     std::map<ValueId, std::unique_ptr<SecondMoment>> moments;
     if (!finished) {
       for (const MatrixTask& task : state.tasks) {

@@ -1,4 +1,5 @@
-// Step 2 of the survey: the Fisher information of every matrix's outputs, block by block from the end.
+// Step 2 of the survey: the Fisher information of every matrix's outputs, block by block from the
+// end.
 #include <cmath>
 
 #include "core/random.h"

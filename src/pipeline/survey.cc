@@ -29,7 +29,8 @@ double use_loss(const UseErrors& use, size_t scheme, const std::vector<double>& 
     sum += sensitivity[static_cast<size_t>(use.channels[i])] * use.errors[scheme][i];
   }
   // Sampled channels stand for all of them.
-  return 0.5 * sum * static_cast<double>(sensitivity.size()) / static_cast<double>(use.channels.size());
+  return 0.5 * sum * static_cast<double>(sensitivity.size()) /
+         static_cast<double>(use.channels.size());
 }
 
 }  // namespace
@@ -63,7 +64,8 @@ Survey run_survey(const Context& context, const std::vector<Block>& blocks,
     }
   }
   survey.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  json record = {{"losses", survey.losses}, {"anchors", json::array()}, {"seconds", survey.seconds}};
+  json record = {
+      {"losses", survey.losses}, {"anchors", json::array()}, {"seconds", survey.seconds}};
   for (const BlockAnchor& a : survey.anchors) {
     record["anchors"].push_back(
         {{"block", a.block}, {"predicted", a.predicted_kl_nats}, {"measured", a.measured_kl_nats}});

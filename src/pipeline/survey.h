@@ -16,11 +16,14 @@ namespace bitsmith {
 //
 //   1/2 * sum over uses, sum over output channels r of  G_r * e_r * anchor(block)
 //
-//   e_r  mean over calibration tokens of the squared change of output r: (w_r - q_r) H (w_r - q_r)ᵀ,
+//   e_r  mean over calibration tokens of the squared change of output r: (w_r - q_r) H (w_r -
+//   q_r)ᵀ,
 //        with q from the recipe's own solver, on a sample of the rows
 //   G_r  mean over tokens of the squared derivative of the log-likelihood by output r, with labels
-//        drawn from the model: the diagonal of the Fisher information, which is the Hessian of the KL
-//   anchor(block)  measured KL / predicted KL when the whole block is rounded to nearest, so that the
+//        drawn from the model: the diagonal of the Fisher information, which is the Hessian of the
+//        KL
+//   anchor(block)  measured KL / predicted KL when the whole block is rounded to nearest, so that
+//   the
 //        prediction starts from a measured quantity; between anchored blocks it is interpolated
 //
 // Errors of different matrices are taken as independent, so losses add.
@@ -41,8 +44,8 @@ struct Survey {
 struct UseErrors {
   size_t task = 0;
   size_t node = 0;
-  std::vector<int64_t> channels;             // output channels that were sampled
-  std::vector<std::vector<double>> errors;   // [schemes - 1][channels]
+  std::vector<int64_t> channels;            // output channels that were sampled
+  std::vector<std::vector<double>> errors;  // [schemes - 1][channels]
 };
 
 // What the steps of a survey share.
@@ -60,7 +63,8 @@ struct SurveyState {
 };
 
 // Step 1, forward through all blocks: second moments, candidates' errors, the probes' activations.
-// Second moments of matrices that are coded before their linear use (tied heads) go to the workspace.
+// Second moments of matrices that are coded before their linear use (tied heads) go to the
+// workspace.
 void measure_errors(const Context& context, SurveyState& state);
 
 // Step 2, backward through all blocks: G of every output channel of every node that uses a matrix,
@@ -68,8 +72,8 @@ void measure_errors(const Context& context, SurveyState& state);
 std::vector<std::vector<double>> measure_sensitivity(const Context& context,
                                                      const SurveyState& state);
 
-// Step 3: `count` evenly spread blocks are rounded to nearest, one at a time, with the scheme closest
-// to `bits` bits per weight, and the KL at the end is measured.
+// Step 3: `count` evenly spread blocks are rounded to nearest, one at a time, with the scheme
+// closest to `bits` bits per weight, and the KL at the end is measured.
 std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveyState& state,
                                          const std::vector<std::vector<double>>& sensitivity,
                                          double bits);

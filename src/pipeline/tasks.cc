@@ -48,7 +48,8 @@ uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& task
 }
 
 const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task) {
-  const bool multiplied = std::ranges::any_of(task.uses, [](const MatrixUse& u) { return !u.table; });
+  const bool multiplied =
+      std::ranges::any_of(task.uses, [](const MatrixUse& u) { return !u.table; });
   return multiplied ? recipe.matrix_solver : recipe.table_solver;
 }
 

@@ -12,7 +12,7 @@ namespace bitsmith {
 struct MatrixUse {
   size_t node = 0;
   size_t block = 0;
-  bool table = false;          // rows are looked up by token id; else multiplied by `input`
+  bool table = false;  // rows are looked up by token id; else multiplied by `input`
   ValueId input = kNoValue;
 };
 
@@ -24,7 +24,7 @@ struct MatrixTask {
   // What it may be coded with: the recipe's candidates, then the tensor as it is. A candidate that
   // cannot hold this shape is replaced by the tensor as it is.
   std::vector<Scheme> schemes;
-  std::vector<uint64_t> bytes;          // [schemes]
+  std::vector<uint64_t> bytes;  // [schemes]
 
   size_t block() const { return uses.front().block; }
   bool linear() const { return !uses.front().table; }

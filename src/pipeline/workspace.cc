@@ -1,5 +1,9 @@
 #include "pipeline/workspace.h"
 
+#include <unistd.h>
+
+#include <vector>
+
 #include "core/error.h"
 #include "core/output_file.h"
 
@@ -60,9 +64,22 @@ std::filesystem::path Workspace::save_bytes(const std::string& name,
   return path;
 }
 
+void Workspace::forget(const std::string& prefix) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
+    if (entry.path().filename().string().starts_with(prefix)) paths.push_back(entry.path());
+  }
+  for (const auto& path : paths) std::filesystem::remove(path);
+}
+
 void Workspace::remove() {
   std::error_code ignored;
   std::filesystem::remove_all(folder_, ignored);
 }
+
+TemporaryWorkspace::TemporaryWorkspace(const std::string& purpose)
+    : workspace(std::filesystem::temp_directory_path() /
+                    fmt::format("bitsmith-{}-{}", purpose, ::getpid()),
+                nlohmann::json::object()) {}
 
 }  // namespace bitsmith

@@ -10,8 +10,8 @@
 namespace bitsmith {
 
 // Holds what finished steps have produced. Every record appears whole or not at all, so a run that
-// was killed at any moment goes on from the last record. The folder belongs to one job, named by its
-// key: a folder with another key is emptied, since its records would not fit.
+// was killed at any moment goes on from the last record. The folder belongs to one job, named by
+// its key: a folder with another key is emptied, since its records would not fit.
 class Workspace {
  public:
   // `folder` is made if it is not there.
@@ -24,12 +24,26 @@ class Workspace {
   void save(const std::string& name, const nlohmann::json& record);
   std::filesystem::path save_bytes(const std::string& name, std::span<const std::byte> bytes);
 
+  // Removes the records and bytes whose names start with `prefix`.
+  void forget(const std::string& prefix);
+
   // Removes the folder: the job is done.
   void remove();
 
  private:
   std::filesystem::path folder_;
   bool resumed_ = false;
+};
+
+// A workspace in the folder for temporary files, removed when it goes out of scope: for work that
+// leaves nothing behind.
+struct TemporaryWorkspace {
+  explicit TemporaryWorkspace(const std::string& purpose);
+  ~TemporaryWorkspace() { workspace.remove(); }
+  TemporaryWorkspace(const TemporaryWorkspace&) = delete;
+  TemporaryWorkspace& operator=(const TemporaryWorkspace&) = delete;
+
+  Workspace workspace;
 };
 
 }  // namespace bitsmith

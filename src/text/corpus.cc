@@ -1,7 +1,5 @@
-// Reading text files and cutting token sequences into windows.
 #include "text/corpus.h"
 
-#include <algorithm>
 #include <fstream>
 #include <string_view>
 #include <utility>
@@ -48,26 +46,6 @@ std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
 std::vector<TokenId> tokenize_file(const std::filesystem::path& path, const Tokenizer& tokenizer,
                                    bool add_special) {
   return tokenizer.encode(read_text(path), add_special);
-}
-
-Windows::Windows(std::span<const TokenId> tokens, int64_t length, Last last)
-    : tokens_(tokens), length_(length), count_(0) {
-  if (length < 2) {
-    fail(ErrorCode::kInvalidArgument, "windows of {} tokens: expected at least 2", length);
-  }
-  const auto total = static_cast<int64_t>(tokens.size());
-  count_ = total / length + (last == Last::kKeep && total % length != 0 ? 1 : 0);
-}
-
-std::span<const TokenId> Windows::operator[](int64_t index) const {
-  BITSMITH_ASSERT(index >= 0 && index < count_);
-  const auto begin = static_cast<size_t>(index * length_);
-  return tokens_.subspan(begin, std::min(static_cast<size_t>(length_), tokens_.size() - begin));
-}
-
-int64_t Windows::scored_tokens() const {
-  const int64_t covered = std::min(count_ * length_, static_cast<int64_t>(tokens_.size()));
-  return covered - count_;
 }
 
 }  // namespace bitsmith

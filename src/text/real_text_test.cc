@@ -21,7 +21,7 @@ TEST(RealText, ClassicsCountsAndRoundTrip) {
   for (const auto& [name, scored] : cases) {
     // Its tokenizer_config.json asks for no BOS, so that special tokens make no difference.
     const std::vector<TokenId> ids = tokenize_file(texts / name, *tokenizer, true);
-    EXPECT_EQ(Windows(ids, 256, Windows::Last::kDrop).scored_tokens(), scored);
+    EXPECT_EQ(static_cast<int64_t>(ids.size() / 256 * 255), scored);  // full windows of 256
     EXPECT_EQ(tokenizer->decode(ids), read_text(texts / name));
   }
 }
