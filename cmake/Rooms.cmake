@@ -2,6 +2,7 @@
 
 add_library(bitsmith_flags INTERFACE)
 target_compile_options(bitsmith_flags INTERFACE
+  $<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>  # lets ccache cache what uses precompiled headers
   -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${BITSMITH_WERROR}>:-Werror>)
 target_compile_definitions(bitsmith_flags INTERFACE
   BITSMITH_SOURCE_DIR="${PROJECT_SOURCE_DIR}" BITSMITH_VERSION="${PROJECT_VERSION}")
@@ -20,6 +21,7 @@ function(bitsmith_library name)
   target_include_directories(${name} PUBLIC
     $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/bitsmith>)
   target_link_libraries(${name} PRIVATE $<BUILD_INTERFACE:bitsmith_flags>)
+  target_precompile_headers(${name} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/pch.h)
 endfunction()
 
 # bitsmith_room_tests(library room...): one test program per room, of all its *_test.cc files.

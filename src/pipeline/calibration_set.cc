@@ -1,0 +1,127 @@
+#include "pipeline/calibration_set.h"
+
+#include <algorithm>
+
+#include "core/random.h"
+#include "formats/checkpoint_metadata.h"
+#include "runtime/executor.h"
+#include "runtime/sampler.h"
+#include "text/corpus.h"
+
+namespace bitsmith {
+namespace {
+
+// Tokens that are kept apart for measurements, as far as the text allows.
+constexpr int64_t kProbeTokens = 4096;
+
+int64_t probe_count(int64_t sequences, int64_t length) {
+  return std::clamp<int64_t>(kProbeTokens / length, 1, std::max<int64_t>(1, sequences));
+}
+
+CalibrationSet from_text(const Model& model, const CalibrationRequest& request, int64_t length) {
+  const std::string text = read_text(request.text);
+  if (model.tokenizer_files.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "'{}' has no tokenizer, so --calibration cannot be read; leave it out to sample text from "
+         "the model itself",
+         model.path.string());
+  }
+  const std::vector<TokenId> tokens = make_tokenizer(model.tokenizer_files)->encode(text, false);
+  const int64_t windows = static_cast<int64_t>(tokens.size()) / length;
+  if (windows < 2) {
+    fail(ErrorCode::kInvalidArgument,
+         "'{}' has {} tokens; calibration needs at least two sequences of {}",
+         request.text.string(), tokens.size(), length);
+  }
+  CalibrationSet set;
+  set.length = length;
+  set.probes = std::min(probe_count(request.sequences, length), windows / 2);
+  set.count = std::min(request.sequences, windows - set.probes);
+  const int64_t total = set.count + set.probes;
+  // Evenly spread windows; which of them are probes is drawn, so that both see the whole text.
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i < total; ++i) chosen.push_back(i * windows / total);
+  Random random(request.seed, "calibration");
+  for (size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[random.below(i)]);
+  for (const int64_t window : chosen) {
+    const auto begin = tokens.begin() + window * length;
+    set.sequences.emplace_back(begin, begin + length);
+  }
+  set.description = {{"source", "text"},
+                     {"file", request.text.filename().string()},
+                     {"checksum", checkpoint::checksum(std::as_bytes(std::span(text)))}};
+  return set;
+}
+
+// Text that the model itself writes at temperature 1, as in LLM-QAT (Liu et al. 2023, arXiv
+// 2305.17888): data-free, and distributed as the model believes text to be. Starts with BOS where
+// there is one, else with a token drawn from the vocabulary.
+CalibrationSet from_model(const Model& model, const CalibrationRequest& request, int64_t length,
+                          ThreadPool& pool, Progress& progress) {
+  CalibrationSet set;
+  set.length = length;
+  set.count = request.sequences;
+  set.probes = probe_count(request.sequences, length);
+  const int64_t total = set.count + set.probes;
+  std::optional<TokenId> bos;
+  if (!model.tokenizer_files.empty()) bos = make_tokenizer(model.tokenizer_files)->bos();
+
+  constexpr int64_t kTogether = 32;  // sequences that share each reading of the weights
+  Executor executor(model, pool, kTogether);
+  const int64_t vocab = executor.output_channels();
+  set.sequences.resize(static_cast<size_t>(total));
+  progress.begin("sampling", static_cast<double>(total));
+  for (int64_t base = 0; base < total; base += kTogether) {
+    const int64_t count = std::min(kTogether, total - base);
+    std::vector<Sequence> states;
+    std::vector<Sampler> samplers;
+    for (int64_t i = 0; i < count; ++i) {
+      states.push_back(executor.make_sequence());
+      Random random(request.seed, fmt::format("first/{}", base + i));
+      const TokenId first =
+          bos.value_or(static_cast<TokenId>(random.below(static_cast<uint64_t>(vocab))));
+      set.sequences[static_cast<size_t>(base + i)] = {first};
+      samplers.emplace_back(
+          SamplerOptions{.temperature = 1.0, .top_p = 1.0, .seed = random.next()});
+    }
+    for (int64_t t = 1; t < length; ++t) {
+      std::vector<Executor::Segment> segments;
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& tokens = set.sequences[static_cast<size_t>(base + i)];
+        segments.push_back({&states[static_cast<size_t>(i)], {&tokens.back(), 1}});
+      }
+      const std::span<const float> logits = executor.run(segments, Executor::Logits::kLast);
+      pool.run(count, [&](int64_t i, int) {
+        set.sequences[static_cast<size_t>(base + i)].push_back(
+            samplers[static_cast<size_t>(i)].sample(
+                logits.subspan(static_cast<size_t>(i * vocab), static_cast<size_t>(vocab))));
+      });
+      progress.update(
+          static_cast<double>(base) + static_cast<double>(count * t) / static_cast<double>(length),
+          "");
+    }
+  }
+  progress.end();
+  set.description = {{"source", "sampled from the model"}, {"seed", request.seed}};
+  return set;
+}
+
+}  // namespace
+
+CalibrationSet make_calibration_set(const Model& model, const CalibrationRequest& request,
+                                    ThreadPool& pool, Progress& progress) {
+  int64_t context = 512;
+  if (model.config.is_object() && model.config.contains("max_position_embeddings") &&
+      model.config["max_position_embeddings"].is_number_integer()) {
+    context = std::min(context, model.config["max_position_embeddings"].get<int64_t>());
+  }
+  const int64_t length = std::max<int64_t>(2, request.length > 0 ? request.length : context);
+  CalibrationSet set = request.text.empty() ? from_model(model, request, length, pool, progress)
+                                            : from_text(model, request, length);
+  set.description["sequences"] = set.count;
+  set.description["probes"] = set.probes;
+  set.description["length"] = set.length;
+  return set;
+}
+
+}  // namespace bitsmith

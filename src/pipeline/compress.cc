@@ -1,0 +1,176 @@
+#include "pipeline/compress.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "core/output_file.h"
+#include "formats/checkpoint.h"
+#include "pipeline/job.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Reads the written file back and holds it against what was planned and encoded.
+void check_written(const Job& job, const Plan& plan, const std::vector<EncodedMatrix>& encoded,
+                   CompressReport& report, ThreadPool& pool, Progress& progress) {
+  const Model written = open_checkpoint(job.request.output);
+  verify_checkpoint(written, progress);
+  if (written.parameter_bytes() != plan.tensor_bytes) {
+    fail(ErrorCode::kCorrupt, "'{}' holds {} bytes of parameters; the plan was {}",
+         job.request.output.string(), written.parameter_bytes(), plan.tensor_bytes);
+  }
+  progress.begin("compare", static_cast<double>(encoded.size()));
+  for (size_t t = 0; t < encoded.size(); ++t) {
+    progress.update(static_cast<double>(t), encoded[t].name);
+    const CodedTensor& tensor = written.parameter(encoded[t].name);
+    const CodedTensor& original = *job.tasks[t].tensor;
+    const MatrixShape shape = tensor.matrix();
+    constexpr int64_t kRows = 64;
+    const int64_t chunks = ceil_div(shape.rows, kRows);
+    std::vector<double> errors(static_cast<size_t>(chunks), 0.0);
+    pool.run(chunks, [&](int64_t chunk, int) {
+      const int64_t begin = chunk * kRows;
+      const int64_t count = std::min(kRows, shape.rows - begin);
+      std::vector<float> q(static_cast<size_t>(count * shape.cols));
+      std::vector<float> w(q.size());
+      tensor.decode(begin, count, q.data());
+      original.decode(begin, count, w.data());
+      for (size_t i = 0; i < q.size(); ++i) {
+        const double d = static_cast<double>(w[i]) - static_cast<double>(q[i]);
+        errors[static_cast<size_t>(chunk)] += d * d;
+      }
+    });
+    double squared = 0;
+    for (const double e : errors) squared += e;
+    release_pages(tensor.bytes);
+    release_pages(original.bytes);
+    if (!std::isfinite(squared) ||
+        std::abs(squared - encoded[t].squared_error) > 1e-5 * encoded[t].squared_error) {
+      fail(ErrorCode::kCorrupt,
+           "'{}': tensor '{}' decodes with a squared error of {}, it was encoded with {}; do not "
+           "use "
+           "this file",
+           job.request.output.string(), encoded[t].name, squared, encoded[t].squared_error);
+    }
+    report.matrices[t].relative_mse = encoded[t].relative_mse();
+  }
+  progress.end();
+}
+
+}  // namespace
+
+CompressReport plan_only(const CompressRequest& request, Progress& progress) {
+  const auto start = Clock::now();
+  const Job job(request);
+  job.check_budget(request.budget);
+  ThreadPool pool(request.threads);
+  use_one_torch_thread();
+  TemporaryWorkspace temporary("plan");
+  const Context context{job.model,  pool,         progress,         temporary.workspace,
+                        job.device, request.seed, request.ram_bytes};
+  const auto calibration = job.calibrate(pool, progress);
+  std::optional<Survey> survey;
+  if (calibration) survey = job.survey(context, *calibration, target_bits(job, request.budget));
+  const Plan plan =
+      job.plan(request.budget, calibration ? &*calibration : nullptr, survey ? &*survey : nullptr);
+  CompressReport report = job.report(plan);
+  if (survey) report.survey_seconds = survey->seconds;
+  report.total_seconds = seconds_since(start);
+  report.peak_memory_bytes = peak_memory_bytes();
+  return report;
+}
+
+CompressReport compress(const CompressRequest& request, Progress& progress) {
+  const auto start = Clock::now();
+  const Job job(request);
+  job.check_budget(request.budget);
+  check_writable(request.output);
+  ThreadPool pool(request.threads);
+  use_one_torch_thread();
+  const std::filesystem::path partial = request.output.string() + ".partial";
+  if (request.restart) std::filesystem::remove_all(partial);
+  Workspace workspace(partial, job.key());
+  const Context context{job.model,  pool,         progress,         workspace,
+                        job.device, request.seed, request.ram_bytes};
+
+  const auto calibration = job.calibrate(pool, progress);
+  const CalibrationSet* text = calibration ? &*calibration : nullptr;
+  std::optional<Survey> survey;
+  if (job.has_choice()) survey = job.survey(context, *text, target_bits(job, request.budget));
+  const Plan plan = job.plan(request.budget, text, survey ? &*survey : nullptr);
+  CompressReport report = job.report(plan);
+  if (survey) report.survey_seconds = survey->seconds;
+  report.resumed = workspace.resumed();
+
+  const auto encode_start = Clock::now();
+  const std::vector<EncodedMatrix> encoded =
+      encode(context, job.blocks, job.tasks, job.recipe, plan, text);
+  report.encode_seconds = seconds_since(encode_start);
+
+  CheckpointContents contents;
+  contents.graph = job.model.graph;
+  contents.config = job.model.config;
+  contents.parameters = job.parameters(encoded);
+  contents.tokenizer_files = job.model.tokenizer_files;
+  contents.after_read = [](const CodedTensor& tensor) { release_pages(tensor.bytes); };
+  contents.metadata["recipe"] = job.recipe.definition;
+  contents.metadata["seed"] = request.seed;
+  contents.metadata["original"] = {{"bytes", plan.original_bytes}, {"weights", plan.weights}};
+  if (calibration) {
+    contents.metadata["calibration"] = calibration->description;
+    report.quality =
+        measure_quality(job, contents.parameters, probe_windows(*calibration), pool, progress);
+    contents.metadata["quality"] = report.quality->to_json();
+    if (plan.predicted_kl_nats) contents.metadata["predicted_kl_nats"] = *plan.predicted_kl_nats;
+  }
+  write_checkpoint(request.output, contents);
+  check_written(job, plan, encoded, report, pool, progress);
+  report.file_bytes = std::filesystem::file_size(request.output);
+  if (request.budget.file_bytes && report.file_bytes > *request.budget.file_bytes) {
+    fail(ErrorCode::kImpossibleBudget, "'{}' has {} bytes, more than the {} that were asked for",
+         request.output.string(), report.file_bytes, *request.budget.file_bytes);
+  }
+  workspace.remove();
+  report.total_seconds = seconds_since(start);
+  report.peak_memory_bytes = peak_memory_bytes();
+  return report;
+}
+
+json CompressReport::to_json() const {
+  json result = {
+      {"recipe", recipe},
+      {"weights", plan.weights},
+      {"original", {{"tensor_bytes", plan.original_bytes}, {"bpw", plan.original_bpw()}}},
+      {"compressed",
+       {{"tensor_bytes", plan.tensor_bytes}, {"bpw", plan.bpw()}, {"file_bytes", file_bytes}}},
+      {"survey_seconds", survey_seconds},
+      {"encode_seconds", encode_seconds},
+      {"total_seconds", total_seconds},
+      {"estimated_peak_memory_bytes", plan.peak_memory_bytes},
+      {"peak_memory_bytes", peak_memory_bytes},
+      {"resumed", resumed}};
+  if (plan.predicted_kl_nats) result["predicted_kl_nats"] = *plan.predicted_kl_nats;
+  if (quality) result["quality"] = quality->to_json();
+  for (const BlockAnchor& a : plan.anchors) {
+    result["anchors"].push_back({{"block", a.block},
+                                 {"predicted_kl_nats", a.predicted_kl_nats},
+                                 {"measured_kl_nats", a.measured_kl_nats}});
+  }
+  for (const MatrixReport& m : matrices) {
+    json row = {{"name", m.name},     {"role", m.role},   {"shape", m.shape},
+                {"scheme", m.scheme}, {"bytes", m.bytes}, {"bpw", m.bpw}};
+    if (m.predicted_kl_nats) row["predicted_kl_nats"] = *m.predicted_kl_nats;
+    if (m.relative_mse) row["relative_mse"] = *m.relative_mse;
+    result["matrices"].push_back(std::move(row));
+  }
+  return result;
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,63 @@
+// From a model and a budget to a checked checkpoint: the order of all steps.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "evaluation/evaluate.h"
+#include "pipeline/encode.h"
+#include "pipeline/plan.h"
+
+namespace bitsmith {
+
+struct CompressRequest {
+  std::filesystem::path model;
+  std::filesystem::path output;  // empty for plan(): nothing is written
+  Budget budget;
+  std::string recipe = "gptq-mix";
+  std::vector<std::string> overrides;  // of the recipe: "code.bits=3"
+  std::filesystem::path calibration;   // empty: sampled from the model
+  uint64_t ram_bytes = uint64_t{4} << 30;
+  int threads = 0;  // 0: all processors
+  uint64_t seed = 1;
+  std::string device = "cpu";  // or "cuda"
+  bool restart = false;        // forget what an earlier run left
+};
+
+// One row per matrix of a plan or a result.
+struct MatrixReport {
+  std::string name;
+  std::string role;
+  Shape shape;
+  std::string scheme;
+  uint64_t bytes = 0;
+  double bpw = 0;
+  std::optional<double> predicted_kl_nats;
+  std::optional<double> relative_mse;  // sum (w - q)² / sum w², measured on the written file
+};
+
+struct CompressReport {
+  Plan plan;
+  std::vector<MatrixReport> matrices;
+  std::string recipe;
+  uint64_t file_bytes = 0;            // of the written file; for plans an upper estimate
+  std::optional<Evaluation> quality;  // on probe text that no code was fitted to
+  double survey_seconds = 0;
+  double encode_seconds = 0;
+  double total_seconds = 0;
+  uint64_t peak_memory_bytes = 0;  // measured
+  bool resumed = false;
+  nlohmann::json to_json() const;
+};
+
+CompressReport plan_only(const CompressRequest& request, Progress& progress);
+
+// Writes request.output. While it works, `<output>.partial/` holds finished steps; the same request
+// again goes on from there. The written file is reopened and compared with the plan and with what
+// was encoded: sizes, checksums, finite values, each tensor's error.
+CompressReport compress(const CompressRequest& request, Progress& progress);
+
+}  // namespace bitsmith

@@ -1,0 +1,277 @@
+#include "pipeline/encode.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/interrupt.h"
+#include "core/output_file.h"
+#include "formats/checkpoint_metadata.h"
+#include "pipeline/survey.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+
+// Everything that coding one block needs.
+class BlockEncoder {
+ public:
+  BlockEncoder(const Context& context, const std::vector<Block>& blocks,
+               const std::vector<MatrixTask>& tasks, const Recipe& recipe, const Plan& plan,
+               const CalibrationSet* calibration)
+      : context_(context),
+        blocks_(blocks),
+        tasks_(tasks),
+        recipe_(recipe),
+        plan_(plan),
+        calibration_(calibration),
+        activations_(context.workspace.folder(), context.activation_memory()),
+        encoded_(tasks.size()) {}
+
+  std::vector<EncodedMatrix> run() {
+    double total = 0;
+    for (const MatrixTask& task : tasks_) total += cost(task);
+    context_.progress.begin("compress", total);
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      context_.progress.update(done_, blocks_[b].name);
+      run_block_at(b);
+    }
+    context_.progress.end();
+    return std::move(encoded_);
+  }
+
+ private:
+  static double cost(const MatrixTask& task) {
+    return static_cast<double>(task.shape().rows) * static_cast<double>(task.shape().cols);
+  }
+
+  void run_block_at(size_t b) {
+    const Block& block = blocks_[b];
+    const std::string record = fmt::format("block-{:04}", b);
+    std::vector<size_t> here;  // tasks that are coded in this block
+    for (size_t t = 0; t < tasks_.size(); ++t) {
+      if (tasks_[t].block() == b) here.push_back(t);
+    }
+    const bool finished = load_record(record, here);
+    const bool last = b + 1 == blocks_.size();
+    if (calibration_ == nullptr) {
+      if (!finished) {
+        for (const size_t t : here) solve(t, nullptr, nullptr);
+      }
+    } else if (!(finished && last)) {
+      BlockParameters parameters(context_, block.begin, block.end);
+      put_coded_parameters(b, parameters);
+      if (!finished) encode_in_stages(b, here, parameters);
+      if (!last) advance(b, parameters);
+    }
+    if (!finished) save_record(record, here);
+    for (const size_t t : here) done_ += cost(tasks_[t]);
+  }
+
+  // Matrices that were coded already, in an earlier run or (tied) in an earlier block.
+  void put_coded_parameters(size_t b, BlockParameters& parameters) {
+    for (size_t t = 0; t < tasks_.size(); ++t) {
+      if (encoded_[t].file == nullptr) continue;
+      const bool used =
+          std::ranges::any_of(tasks_[t].uses, [&](const MatrixUse& use) { return use.block == b; });
+      if (!used) continue;
+      const CodedTensor coded = coded_tensor(t);
+      std::vector<float> values(static_cast<size_t>(cost(tasks_[t])));
+      decode_tensor(coded, context_.pool, values.data());
+      parameters.set(context_, tasks_[t].id, values);
+    }
+  }
+
+  CodedTensor coded_tensor(size_t t) const {
+    return {encoded_[t].name, tasks_[t].tensor->shape, encoded_[t].scheme,
+            encoded_[t].file->bytes()};
+  }
+
+  SequenceInput input_of(size_t b) const {
+    if (b > 0) return [this](int64_t i) { return activations_.sequence(i); };
+    return [this](int64_t i) {
+      const auto& tokens = calibration_->sequences[static_cast<size_t>(i)];
+      return at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
+          .to(at::kLong)
+          .unsqueeze(0);
+    };
+  }
+
+  // A stage is the set of matrices that multiply the same activation. Its second moment is measured
+  // with everything before it already coded ("true sequential").
+  void encode_in_stages(size_t b, const std::vector<size_t>& here, BlockParameters& parameters) {
+    const Graph& graph = context_.model.graph;
+    const Block& block = blocks_[b];
+    std::vector<bool> solved(tasks_.size(), false);
+    for (const size_t t : here) {
+      const MatrixTask& task = tasks_[t];
+      if (solved[t]) continue;
+      if (!task.linear() || plan_.picks[t] + 1 == task.schemes.size()) {
+        const auto statistics = task.linear() ? nullptr : later_statistics(task);
+        solve(t, statistics.get(), &parameters);
+        solved[t] = true;
+        continue;
+      }
+      const ValueId input = task.uses.front().input;
+      SecondMoment moment(task.shape().cols);
+      BlockRun run{&graph,      block.begin,        producer_end(block, input),
+                   block.input, {{input, &moment}}, kNoValue};
+      run_block(context_, run, parameters, 0, calibration_->count, input_of(b));
+      release_activations();
+      InputStatistics statistics(task.shape().cols, moment.mean());
+      for (const size_t other : here) {
+        const MatrixUse& use = tasks_[other].uses.front();
+        if (solved[other] || use.table || use.input != input) continue;
+        solve(other, &statistics, &parameters);
+        solved[other] = true;
+      }
+    }
+  }
+
+  // For a table that also multiplies (a tied head), the statistics that the survey kept.
+  std::unique_ptr<InputStatistics> later_statistics(const MatrixTask& task) const {
+    const auto path = context_.workspace.folder() / (moment_record(task) + ".bin");
+    if (task.uses.size() < 2 || !std::filesystem::exists(path)) return nullptr;
+    const MappedFile file(path);
+    const size_t cols = static_cast<size_t>(task.shape().cols);
+    if (file.bytes().size() != cols * cols * sizeof(double)) return nullptr;
+    std::vector<double> moment(cols * cols);
+    std::memcpy(moment.data(), file.bytes().data(), file.bytes().size());
+    return std::make_unique<InputStatistics>(task.shape().cols, std::move(moment));
+  }
+
+  // One past the node that makes `value`, or the block's begin if it comes from outside.
+  size_t producer_end(const Block& block, ValueId value) const {
+    for (size_t n = block.begin; n < block.end; ++n) {
+      if (context_.model.graph.nodes[n].outputs[0] == value) return n + 1;
+    }
+    return block.begin;
+  }
+
+  void solve(size_t t, const InputStatistics* statistics, BlockParameters* parameters) {
+    check_interrupt();
+    const MatrixTask& task = tasks_[t];
+    EncodedMatrix& result = encoded_[t];
+    result.name = task.tensor->name;
+    result.scheme = task.schemes[plan_.picks[t]];
+    std::vector<float> weights(static_cast<size_t>(cost(task)));
+    decode_tensor(*task.tensor, context_.pool, weights.data());
+    const Chosen<Solver>* solver = &solver_for(recipe_, task);
+    if (solver->part->needs_statistics() && statistics == nullptr) solver = &recipe_.table_solver;
+
+    const std::string record = fmt::format("tensor-{:04}", t);
+    if (result.scheme.codec == task.tensor->scheme.codec) {  // kept as it is
+      result.file =
+          std::make_shared<MappedFile>(context_.workspace.save_bytes(record, task.tensor->bytes));
+      result.squared_weight = squared_sum(weights, weights.size());
+      return;
+    }
+    const Solution solution = solver->part->solve(
+        {weights, task.shape(), statistics, result.scheme}, solver->options, context_.pool);
+    result.file =
+        std::make_shared<MappedFile>(context_.workspace.save_bytes(record, solution.bytes));
+    if (statistics != nullptr) {
+      result.output_error =
+          std::accumulate(solution.row_error.begin(), solution.row_error.end(), 0.0);
+    }
+    if (parameters != nullptr) parameters->set(context_, task.id, solution.values);
+    result.squared_weight = squared_sum(weights, weights.size());
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] -= solution.values[i];
+    result.squared_error = squared_sum(weights, weights.size());
+  }
+
+  // Chunked over the pool with a fixed chunk, summed in order: the same for any number of threads.
+  double squared_sum(const std::vector<float>& values, size_t count) const {
+    constexpr size_t kChunk = size_t{1} << 16;
+    std::vector<double> sums((count + kChunk - 1) / kChunk, 0.0);
+    context_.pool.run(static_cast<int64_t>(sums.size()), [&](int64_t chunk, int) {
+      const size_t begin = static_cast<size_t>(chunk) * kChunk;
+      double sum = 0;
+      for (size_t i = begin; i < std::min(count, begin + kChunk); ++i) {
+        sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+      }
+      sums[static_cast<size_t>(chunk)] = sum;
+    });
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+
+  void advance(size_t b, const BlockParameters& parameters) {
+    const Graph& graph = context_.model.graph;
+    const Block& block = blocks_[b];
+    if (b == 0) {
+      activations_.resize(calibration_->count, calibration_->length,
+                          graph.value(block.output).shape.back());
+    }
+    const BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
+    run_block(context_, run, parameters, 0, calibration_->count, input_of(b),
+              [&](int64_t i, const at::Tensor& value) {
+                activations_.sequence(i).copy_(value);
+                activations_.release(i);
+              });
+  }
+
+  void release_activations() const {
+    if (activations_.channels() == 0) return;
+    for (int64_t i = 0; i < calibration_->count; ++i) activations_.release(i);
+  }
+
+  void save_record(const std::string& record, const std::vector<size_t>& here) {
+    json list = json::array();
+    for (const size_t t : here) {
+      const EncodedMatrix& e = encoded_[t];
+      list.push_back({{"task", t},
+                      {"name", e.name},
+                      {"scheme", e.scheme.to_json()},
+                      {"checksum", checkpoint::checksum(e.file->bytes())},
+                      {"squared_error", e.squared_error},
+                      {"squared_weight", e.squared_weight},
+                      {"output_error", e.output_error}});
+      release_pages(e.file->bytes());
+    }
+    context_.workspace.save(record, list);
+  }
+
+  // True if the block was finished by an earlier run and all its bytes are as they were written.
+  bool load_record(const std::string& record, const std::vector<size_t>& here) {
+    const auto list = context_.workspace.load(record);
+    if (!list || list->size() != here.size()) return false;
+    std::vector<EncodedMatrix> loaded;
+    for (size_t i = 0; i < here.size(); ++i) {
+      const json& entry = (*list)[i];
+      EncodedMatrix e;
+      e.name = entry.at("name");
+      e.scheme = Scheme::from_json(entry.at("scheme"));
+      const auto path = context_.workspace.folder() / fmt::format("tensor-{:04}.bin", here[i]);
+      if (entry.at("task") != here[i] || !std::filesystem::exists(path)) return false;
+      e.file = std::make_shared<MappedFile>(path);
+      if (checkpoint::checksum(e.file->bytes()) != entry.at("checksum")) return false;
+      release_pages(e.file->bytes());
+      e.squared_error = entry.at("squared_error");
+      e.squared_weight = entry.at("squared_weight");
+      e.output_error = entry.at("output_error");
+      loaded.push_back(std::move(e));
+    }
+    for (size_t i = 0; i < here.size(); ++i) encoded_[here[i]] = std::move(loaded[i]);
+    return true;
+  }
+
+  const Context& context_;
+  const std::vector<Block>& blocks_;
+  const std::vector<MatrixTask>& tasks_;
+  const Recipe& recipe_;
+  const Plan& plan_;
+  const CalibrationSet* calibration_;
+  ActivationStore activations_;
+  std::vector<EncodedMatrix> encoded_;
+  double done_ = 0;
+};
+
+}  // namespace
+
+std::vector<EncodedMatrix> encode(const Context& context, const std::vector<Block>& blocks,
+                                  const std::vector<MatrixTask>& tasks, const Recipe& recipe,
+                                  const Plan& plan, const CalibrationSet* calibration) {
+  return BlockEncoder(context, blocks, tasks, recipe, plan, calibration).run();
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,193 @@
+#include "pipeline/job.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+
+at::Device device_named(const std::string& name) {
+  if (name == "cpu") return at::kCPU;
+  if (name != "cuda") {
+    fail(ErrorCode::kInvalidArgument, "--device must be cpu or cuda, it is '{}'", name);
+  }
+  if (!at::hasCUDA()) {
+    fail(
+        ErrorCode::kInvalidArgument,
+        "--device cuda: this build's libtorch has no CUDA or there is no GPU; use --device cpu, or "
+        "build against a CUDA libtorch with CMAKE_PREFIX_PATH");
+  }
+  return at::Device(at::kCUDA, 0);
+}
+
+uint64_t smallest_bytes(const Job& job) {
+  uint64_t bytes = untouched_bytes(job.model, job.tasks);
+  for (const MatrixTask& task : job.tasks) bytes += *std::ranges::min_element(task.bytes);
+  return bytes;
+}
+
+int64_t file_time(const std::filesystem::path& path) {
+  return static_cast<int64_t>(std::filesystem::last_write_time(path).time_since_epoch().count());
+}
+
+}  // namespace
+
+Job::Job(const CompressRequest& r)
+    : request(r),
+      recipe(load_recipe(r.recipe, r.overrides)),
+      model(open_model(r.model)),
+      blocks(find_blocks(model.graph)),
+      tasks(find_matrices(model, blocks, recipe.candidates)),
+      device(device_named(r.device)) {
+  if (tasks.empty()) {
+    fail(ErrorCode::kUnsupported, "'{}' has no matrices to compress", r.model.string());
+  }
+  if (has_choice() && recipe.sequences == 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
+         recipe.id);
+  }
+}
+
+json Job::key() const {
+  json files = json::array();
+  for (const auto& file : model.files) {
+    files.push_back({std::filesystem::absolute(file->path()).string(), file->bytes().size(),
+                     file_time(file->path())});
+  }
+  json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
+                 {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device}};
+  if (request.budget.bits) result["bits"] = *request.budget.bits;
+  if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
+  if (!request.calibration.empty()) {
+    result["calibration"] = {std::filesystem::absolute(request.calibration).string(),
+                             std::filesystem::file_size(request.calibration),
+                             file_time(request.calibration)};
+  }
+  return result;
+}
+
+uint64_t Job::overhead_bytes() const {
+  // Graph and configuration are text inside JSON text, where quotes take two bytes.
+  uint64_t bytes = 8192;
+  for (const auto& [name, content] : model.tokenizer_files) bytes += content.size() + 256;
+  for (const json* text : {&model.config, &recipe.definition}) bytes += text->dump().size() * 5 / 4;
+  const std::string graph = model.graph.to_json().dump();
+  bytes += graph.size() + static_cast<uint64_t>(std::ranges::count(graph, '"'));
+  for (const ValueId id : model.graph.parameters()) {
+    bytes += 2 * model.graph.value(id).name.size() + 320;
+  }
+  return bytes;
+}
+
+std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progress) const {
+  if (recipe.sequences == 0) return std::nullopt;
+  return make_calibration_set(
+      model, {request.calibration, recipe.sequences, recipe.length, request.seed}, pool, progress);
+}
+
+void Job::check_budget(const Budget& budget) const {
+  const auto bytes = parameter_budget(model, budget, overhead_bytes());
+  if (!bytes && has_choice()) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' chooses among {} ways to code each tensor; say how large the result may be, "
+         "with "
+         "--bits 3.0 or --size 180MB",
+         recipe.id, recipe.candidates.size());
+  }
+  const uint64_t smallest = smallest_bytes(*this);
+  if (bytes && smallest > *bytes) {
+    const double weights = static_cast<double>(model.parameter_count());
+    fail(ErrorCode::kImpossibleBudget,
+         "the budget leaves {} bytes for parameters ({:.3f} bits per weight); the smallest that "
+         "recipe "
+         "'{}' can make is {} bytes: ask for at least --bits {:.3f} or --size {}B",
+         *bytes, 8 * static_cast<double>(*bytes) / weights, recipe.id, smallest,
+         std::ceil(8000 * static_cast<double>(smallest) / weights) / 1000,
+         smallest + overhead_bytes());
+  }
+}
+
+Survey Job::survey(const Context& context, const CalibrationSet& calibration, double bits) const {
+  return run_survey(context, blocks, tasks, recipe, calibration, bits);
+}
+
+Plan Job::plan(const Budget& budget, const CalibrationSet* calibration,
+               const Survey* survey) const {
+  Plan plan =
+      make_plan(model, tasks, recipe, parameter_budget(model, budget, overhead_bytes()), survey);
+  plan.peak_memory_bytes =
+      estimate_peak_memory(model, blocks, tasks, calibration, request.ram_bytes);
+  // Coding runs the network about as often as the survey does, and solves whole matrices where the
+  // survey solved samples of rows for every candidate.
+  if (survey != nullptr) plan.seconds = survey->seconds;
+  return plan;
+}
+
+std::map<std::string, CodedTensor> Job::parameters(
+    const std::vector<EncodedMatrix>& encoded) const {
+  std::map<std::string, CodedTensor> result = model.parameters;
+  for (const EncodedMatrix& matrix : encoded) {
+    CodedTensor& tensor = result.at(matrix.name);
+    tensor.scheme = matrix.scheme;
+    tensor.bytes = matrix.file->bytes();
+  }
+  return result;
+}
+
+CompressReport Job::report(const Plan& plan) const {
+  CompressReport result;
+  result.plan = plan;
+  result.recipe = recipe.id;
+  result.file_bytes = plan.tensor_bytes + overhead_bytes();
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    const MatrixTask& task = tasks[t];
+    const double weights = static_cast<double>(task.shape().rows * task.shape().cols);
+    MatrixReport row;
+    row.name = task.tensor->name;
+    row.role = model.graph.value(task.id).role;
+    row.shape = task.tensor->shape;
+    row.scheme = task.schemes[plan.picks[t]].label();
+    row.bytes = task.bytes[plan.picks[t]];
+    row.bpw = 8 * static_cast<double>(row.bytes) / weights;
+    if (!plan.losses.empty()) row.predicted_kl_nats = plan.losses[t];
+    result.matrices.push_back(std::move(row));
+  }
+  return result;
+}
+
+double target_bits(const Job& job, const Budget& budget) {
+  const auto bytes = parameter_budget(job.model, budget, job.overhead_bytes());
+  if (!bytes) return 4;
+  return 8 * static_cast<double>(*bytes) / static_cast<double>(job.model.parameter_count());
+}
+
+Windows probe_windows(const CalibrationSet& calibration) {
+  Windows windows;
+  for (int64_t i = 0; i < calibration.probes; ++i) {
+    windows.windows.push_back(calibration.sequences[static_cast<size_t>(calibration.count + i)]);
+  }
+  return windows;
+}
+
+Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
+                           const Windows& windows, ThreadPool& pool, Progress& progress) {
+  const int64_t context = static_cast<int64_t>(windows.windows.front().size());
+  const int64_t batch = evaluation_batch_tokens(job.model, context);
+  Executor compressed(job.model.graph, parameters, pool, batch);
+  Executor original(job.model, pool, batch);
+  return evaluate(compressed, &original, windows, progress);
+}
+
+uint64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  return 0;
+}
+
+}  // namespace bitsmith

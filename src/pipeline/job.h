@@ -1,0 +1,60 @@
+// A request that has been looked at: everything that is decided before work starts, and the steps
+// that compress, plan and sweep share.
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "evaluation/evaluate.h"
+#include "pipeline/compress.h"
+
+namespace bitsmith {
+
+struct Job {
+  explicit Job(const CompressRequest& request);
+
+  const CompressRequest& request;
+  Recipe recipe;
+  Model model;
+  std::vector<Block> blocks;
+  std::vector<MatrixTask> tasks;
+  at::Device device;
+
+  bool has_choice() const { return recipe.candidates.size() > 1; }
+
+  // What identifies the job: with the same key the same bytes come out, so its records can be used.
+  nlohmann::json key() const;
+
+  // An upper estimate of what the file holds beside parameters: header JSON and tokenizer.
+  uint64_t overhead_bytes() const;
+
+  // The calibration text; nullopt if the recipe needs none.
+  std::optional<CalibrationSet> calibrate(ThreadPool& pool, Progress& progress) const;
+
+  // Throws kImpossibleBudget, before any work, if the smallest candidates exceed the budget.
+  void check_budget(const Budget& budget) const;
+  Survey survey(const Context& context, const CalibrationSet& calibration, double bits) const;
+  // `survey` may be nullptr if there is no choice.
+  Plan plan(const Budget& budget, const CalibrationSet* calibration, const Survey* survey) const;
+
+  // The parameters of the compressed model: coded matrices, and the rest as it was.
+  std::map<std::string, CodedTensor> parameters(const std::vector<EncodedMatrix>& encoded) const;
+
+  // A report that says what the plan says.
+  CompressReport report(const Plan& plan) const;
+};
+
+// The bits per weight that a budget amounts to; 4 if there is none.
+double target_bits(const Job& job, const Budget& budget);
+
+// The probes of a calibration set as windows to evaluate on.
+Windows probe_windows(const CalibrationSet& calibration);
+
+// The native executor's quality with `parameters` against the original model.
+Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
+                           const Windows& windows, ThreadPool& pool, Progress& progress);
+
+// The largest resident size this process ever had, from /proc.
+uint64_t peak_memory_bytes();
+
+}  // namespace bitsmith

@@ -1,0 +1,121 @@
+#include "pipeline/plan.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace bitsmith {
+
+std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budget,
+                                         uint64_t overhead_bytes) {
+  if (budget.bits) {
+    return static_cast<uint64_t>(*budget.bits * static_cast<double>(model.parameter_count()) / 8);
+  }
+  if (!budget.file_bytes) return std::nullopt;
+  if (*budget.file_bytes <= overhead_bytes) {
+    fail(ErrorCode::kImpossibleBudget,
+         "a file of {} bytes cannot hold this model: graph, tokenizer and metadata alone take {}",
+         *budget.file_bytes, overhead_bytes);
+  }
+  return *budget.file_bytes - overhead_bytes;
+}
+
+Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const Recipe& recipe,
+               std::optional<uint64_t> budget_bytes, const Survey* survey) {
+  Plan plan;
+  plan.original_bytes = model.parameter_bytes();
+  plan.weights = model.parameter_count();
+  const uint64_t fixed = untouched_bytes(model, tasks);
+
+  if (recipe.candidates.size() == 1 && !budget_bytes) {
+    plan.picks.assign(tasks.size(), 0);
+  } else {
+    BITSMITH_ASSERT(survey != nullptr || recipe.candidates.size() == 1);
+    std::vector<std::vector<Candidate>> tables;
+    for (size_t t = 0; t < tasks.size(); ++t) {
+      tables.emplace_back();
+      for (size_t s = 0; s < tasks[t].schemes.size(); ++s) {
+        // Without a survey the only question is whether the one scheme fits.
+        const double loss = survey != nullptr                  ? survey->losses[t][s]
+                            : s + 1 == tasks[t].schemes.size() ? 0.0
+                                                               : 1.0;
+        tables.back().push_back({tasks[t].bytes[s], loss});
+      }
+    }
+    if (*budget_bytes < fixed) {
+      fail(ErrorCode::kImpossibleBudget,
+           "the parameters that stay as they are (norms, biases) take {} "
+           "bytes alone; the budget is {}",
+           fixed, *budget_bytes);
+    }
+    try {
+      plan.picks =
+          recipe.allocator.part->allocate(tables, *budget_bytes - fixed, recipe.allocator.options)
+              .picks;
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kImpossibleBudget) throw;
+      uint64_t smallest = fixed;
+      for (const MatrixTask& task : tasks) smallest += *std::ranges::min_element(task.bytes);
+      fail(ErrorCode::kImpossibleBudget,
+           "the budget of {} bytes ({:.3f} bits per weight) is too small for this recipe; the "
+           "smallest "
+           "that it can meet is {} bytes (--bits {:.3f})",
+           *budget_bytes,
+           8 * static_cast<double>(*budget_bytes) / static_cast<double>(plan.weights), smallest,
+           std::ceil(8000 * static_cast<double>(smallest) / static_cast<double>(plan.weights)) /
+               1000);
+    }
+  }
+  plan.tensor_bytes = fixed;
+  for (size_t t = 0; t < tasks.size(); ++t) plan.tensor_bytes += tasks[t].bytes[plan.picks[t]];
+  if (survey != nullptr) {
+    double kl = 0;
+    for (size_t t = 0; t < tasks.size(); ++t) {
+      plan.losses.push_back(survey->losses[t][plan.picks[t]]);
+      kl += plan.losses.back();
+    }
+    plan.predicted_kl_nats = kl;
+    plan.anchors = survey->anchors;
+  }
+  return plan;
+}
+
+uint64_t estimate_peak_memory(const Model& model, const std::vector<Block>& blocks,
+                              const std::vector<MatrixTask>& tasks,
+                              const CalibrationSet* calibration, uint64_t ram_bytes) {
+  constexpr uint64_t kProgram = uint64_t{300} << 20;  // code, torch and its pools
+  uint64_t peak = 0;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    uint64_t parameters = 0;  // of the block, as float32
+    uint64_t solving = 0;     // the largest problem: weights, codes, values
+    uint64_t statistics = 0;  // second moment in float64, factor in float32, scratch
+    for (const MatrixTask& task : tasks) {
+      for (const MatrixUse& use : task.uses) {
+        if (use.block != b) continue;
+        const uint64_t weights = static_cast<uint64_t>(task.shape().rows * task.shape().cols);
+        parameters += 4 * weights;
+        solving = std::max(solving, 10 * weights);
+        if (!use.table && calibration != nullptr) {
+          const uint64_t cols = static_cast<uint64_t>(task.shape().cols);
+          statistics = std::max(statistics, 16 * cols * cols);
+        }
+      }
+    }
+    peak = std::max(peak, parameters + solving + statistics);
+  }
+  uint64_t activations = 0;
+  if (calibration != nullptr) {
+    int64_t widest = 0;
+    for (const Value& value : model.graph.values) {
+      if (value.kind == ValueKind::kActivation) widest = std::max(widest, value.shape.back());
+    }
+    const uint64_t sequences = static_cast<uint64_t>(calibration->count + calibration->probes);
+    const uint64_t hidden =
+        static_cast<uint64_t>(model.graph.value(blocks.front().output).shape.back());
+    const uint64_t length = static_cast<uint64_t>(calibration->length);
+    activations = std::min(sequences * length * hidden * 4, ram_bytes / 4) +
+                  4 * length * static_cast<uint64_t>(widest) * 4 * 3;
+  }
+  return kProgram + peak + activations;
+}
+
+}  // namespace bitsmith

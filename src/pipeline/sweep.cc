@@ -1,0 +1,59 @@
+#include "pipeline/sweep.h"
+
+#include <algorithm>
+
+#include "pipeline/job.h"
+#include "text/corpus.h"
+
+namespace bitsmith {
+
+SweepReport sweep(const CompressRequest& request, const std::vector<double>& bits,
+                  const std::filesystem::path& text, Progress& progress) {
+  const Job job(request);
+  if (!job.has_choice()) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' knows one way to code a tensor; a sweep needs a recipe that chooses, such as "
+         "gptq-mix",
+         job.recipe.id);
+  }
+  for (const double b : bits) job.check_budget({b, std::nullopt});
+  ThreadPool pool(request.threads);
+  use_one_torch_thread();
+  TemporaryWorkspace surveyed("survey");
+  const Context context{job.model,  pool,         progress,         surveyed.workspace,
+                        job.device, request.seed, request.ram_bytes};
+  const CalibrationSet calibration = *job.calibrate(pool, progress);
+  const double middle = (*std::ranges::min_element(bits) + *std::ranges::max_element(bits)) / 2;
+  const Survey survey = job.survey(context, calibration, middle);
+  const Windows windows = text.empty() ? probe_windows(calibration)
+                                       : cut_windows(*make_tokenizer(job.model.tokenizer_files),
+                                                     read_text(text), default_context(job.model));
+
+  SweepReport report;
+  for (const double b : bits) {
+    const Plan plan = job.plan({b, std::nullopt}, &calibration, &survey);
+    report.original_bytes = plan.original_bytes;
+    report.original_bpw = plan.original_bpw();
+    surveyed.workspace.forget("block-");
+    const auto encoded = encode(context, job.blocks, job.tasks, job.recipe, plan, &calibration);
+    report.points.push_back(
+        {b, plan.tensor_bytes, plan.bpw(), *plan.predicted_kl_nats,
+         measure_quality(job, job.parameters(encoded), windows, pool, progress)});
+  }
+  return report;
+}
+
+nlohmann::json SweepReport::to_json() const {
+  nlohmann::json result = {{"original", {{"tensor_bytes", original_bytes}, {"bpw", original_bpw}}},
+                           {"points", nlohmann::json::array()}};
+  for (const SweepPoint& p : points) {
+    result["points"].push_back({{"bits", p.bits},
+                                {"tensor_bytes", p.tensor_bytes},
+                                {"bpw", p.bpw},
+                                {"predicted_kl_nats", p.predicted_kl_nats},
+                                {"quality", p.quality.to_json()}});
+  }
+  return result;
+}
+
+}  // namespace bitsmith
