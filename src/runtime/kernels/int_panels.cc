@@ -46,28 +46,6 @@ struct Tile {
   float* y;  // of the panel's first row
 };
 
-// Scale and zero point of one group of weights, for one part.
-struct GroupScale {
-  Floats scale;
-  Floats zero;
-};
-
-HWY_INLINE GroupScale load_group(const IntJob& job, int64_t panel, int64_t group, size_t part) {
-  const IntLayout& layout = *job.layout;
-  const int64_t at = panel * layout.groups + group;
-  GroupScale result;
-  result.scale = load_scales(job.bytes + layout.scales_offset + at * 32 + part * kPartRows * 2);
-  if (layout.symmetric) {
-    result.zero = hn::Set(FloatsTag(), layout.symmetric_zero());
-  } else {
-    alignas(16) uint8_t zeros[16];
-    spread_zeros(job.bytes + layout.zeros_offset + at * layout.group_zero_bytes(), layout.bits,
-                 zeros);
-    result.zero = load_zeros(zeros + part * kPartRows);
-  }
-  return result;
-}
-
 // Whole zero points that all rows share, 2^shift, are subtracted before the dot product; others
 // after it, in float32, which is exact as well.
 template <bool kWholeZero>
@@ -83,60 +61,86 @@ HWY_INLINE Floats add_dot(Ints dot, const GroupScale& group, int32_t neg_sum, fl
   const FloatsTag df;
   Floats centred = hn::ConvertTo(df, dot);
   if constexpr (!kWholeZero) {
-    centred = hn::MulAdd(group.zero, hn::Set(df, static_cast<float>(neg_sum)), centred);
+    centred = hn::MulAdd(group.zero, hn::ConvertTo(df, hn::Set(IntsTag(), neg_sum)), centred);
   }
   return hn::MulAdd(centred, hn::Mul(group.scale, hn::Set(df, scale)), y);
 }
 
-// The rows of a part that exist.
-HWY_INLINE void store_rows(const IntJob& job, int64_t panel, size_t part, Floats v,
-                           float* HWY_RESTRICT y) {
-  const auto row = static_cast<int64_t>(part * kPartRows);
-  const int64_t rows = job.layout->shape.rows - panel * IntLayout::kPanelRows - row;
-  if (rows >= kRows) {
-    hn::StoreU(v, FloatsTag(), y + row);
-  } else if (rows > 0) {
-    alignas(64) float lanes[kPartRows];
-    hn::Store(v, FloatsTag(), lanes);
-    std::copy_n(lanes, rows, y + row);
+// A job with what depends on its layout.
+struct Work {
+  explicit Work(const IntJob& job_in)
+      : job(job_in),
+        group_quads(job.x->group_cols / 4),
+        groups_per_scale(ceil_div(job.layout->group_cols, job.x->group_cols)) {
+    for (size_t part = 0; part < kParts; ++part) zero_tables[part].init(job.layout->bits, part);
   }
-}
+
+  GroupCursor groups(int64_t panel, size_t part) const {
+    return GroupCursor(*job.layout, job.bytes, panel, part, &zero_tables[part]);
+  }
+
+  // The rows of a part that exist; y is that of the panel's first row.
+  HWY_INLINE void store(int64_t panel, size_t part, Floats v, float* HWY_RESTRICT y) const {
+    const auto row = static_cast<int64_t>(part * kPartRows);
+    const int64_t rows = job.layout->shape.rows - panel * IntLayout::kPanelRows - row;
+    if (rows >= kRows) {
+      hn::StoreU(v, FloatsTag(), y + row);
+    } else if (rows > 0) {
+      alignas(64) float lanes[kPartRows];
+      hn::Store(v, FloatsTag(), lanes);
+      std::copy_n(lanes, rows, y + row);
+    }
+  }
+
+  const IntJob& job;
+  int64_t group_quads;       // of activations
+  int64_t groups_per_scale;  // groups of activations per group of weights
+  ZeroTable zero_tables[kParts];
+};
 
 // One token, activation groups of 32: bound by memory, so codes are used as soon as they are
 // unpacked.
 template <int kBits, bool kWholeZero>
-HWY_NOINLINE void multiply_token(const IntJob& job, int64_t panel, const Tile& tile) {
-  const IntLayout& layout = *job.layout;
-  constexpr int64_t kGroupBytes = 64 * kBits;
+HWY_NOINLINE void multiply_token(const Work& work, int64_t panel, const Tile& tile) {
+  const IntLayout& layout = *work.job.layout;
+  const uint8_t* codes = work.job.bytes + panel * layout.panel_code_bytes;
+  const int64_t full_groups = layout.quads / 8;
+  const int64_t groups = work.job.x->groups;
   for (size_t part = 0; part < kParts; ++part) {
-    const uint8_t* codes = job.bytes + panel * layout.panel_code_bytes + part * kPartBytes;
+    PlaneCursor planes(layout, codes + part * kPartBytes);
+    GroupCursor scales = work.groups(panel, part);
+    const uint8_t* prefetch = codes + kPrefetchBytes;
+    const int8_t* HWY_RESTRICT x = tile.codes;
+    const float* HWY_RESTRICT x_scales = tile.scales;
+    const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
     Floats y = hn::Zero(FloatsTag());
-    GroupScale group{};
-    int64_t weight_group = 0;
-    int64_t next_weight_group = 0;  // begins at this activation group
-    for (int64_t g = 0; g < job.x->groups; ++g) {
-      if (g == next_weight_group) {
-        group = load_group(job, panel, weight_group++, part);
-        next_weight_group += ceil_div(layout.group_cols, 32);
-      }
-      for (int64_t b = 0; b < kGroupBytes; b += 64) {
-        hwy::Prefetch(codes + g * kGroupBytes + kPrefetchBytes + b);
-      }
-      const int8_t* x = tile.codes + g * 32;
-      Ints dot = start_dot<kWholeZero>(tile.neg_sums[g], kBits - 1);
-      if (g * 8 + 8 <= layout.quads) {
+    for (int64_t g = 0; g < groups;) {
+      const GroupScale group = scales.next();
+      const int64_t end = std::min(g + work.groups_per_scale, groups);
+      const int64_t full_end = std::min(end, full_groups);
+      for (; g < full_end; ++g) {
+        for (int i = 0; i < kBits; ++i) hwy::Prefetch(prefetch + i * 64);
+        prefetch += 64 * kBits;
         Bytes w[8];
-        unpack8<kBits>(layout, codes, g * 8, w);
+        unpack8<kBits>(planes, w);
+        Ints dot = start_dot<kWholeZero>(neg_sums[g], kBits - 1);
         unroll<8>([&](auto i)
                       BITSMITH_UNROLLED { dot = dot4<kBits>(dot, w[i], load_quad(x + i * 4)); });
-      } else {
-        for (int64_t quad = g * 8; quad < layout.quads; ++quad) {
-          dot = dot4<kBits>(dot, unpack1(layout, codes, quad), load_quad(x + (quad - g * 8) * 4));
-        }
+        x += 32;
+        y = add_dot<kWholeZero>(dot, group, neg_sums[g], x_scales[g], y);
       }
-      y = add_dot<kWholeZero>(dot, group, tile.neg_sums[g], tile.scales[g], y);
+      if (g < end) {  // the last group, if it is short
+        Ints dot = start_dot<kWholeZero>(neg_sums[g], kBits - 1);
+        for (int64_t quad = g * 8; quad < layout.quads; ++quad) {
+          const Bytes w = unpack1(layout, codes + part * kPartBytes, quad);
+          dot = dot4<kBits>(dot, w, load_quad(x));
+          x += 4;
+        }
+        y = add_dot<kWholeZero>(dot, group, neg_sums[g], x_scales[g], y);
+        ++g;
+      }
     }
-    store_rows(job, panel, part, y, tile.y);
+    work.store(panel, part, y, tile.y);
   }
 }
 
@@ -147,10 +151,11 @@ HWY_NOINLINE void unpack_panel(const IntLayout& layout, const uint8_t* HWY_RESTR
   for (size_t part = 0; part < kParts; ++part) {
     const uint8_t* codes = panel + part * kPartBytes;
     uint8_t* HWY_RESTRICT to = out + part * kPartBytes;
+    PlaneCursor planes(layout, codes);
     int64_t quad = 0;
     for (; quad + 8 <= layout.quads; quad += 8) {
       Bytes w[8];
-      unpack8<kBits>(layout, codes, quad, w);
+      unpack8<kBits>(planes, w);
       unroll<8>([&](auto i) BITSMITH_UNROLLED {
         hn::StoreU(w[i], BytesTag(), to + (quad + static_cast<int64_t>(i)) * 64);
       });
@@ -162,78 +167,106 @@ HWY_NOINLINE void unpack_panel(const IntLayout& layout, const uint8_t* HWY_RESTR
   }
 }
 
-// Unpacked codes times kTokens tokens whose sums stay in registers, beside the kQuads vectors of a
-// group's codes; kQuads = 0: groups of any length, codes are loaded for each token.
-template <int kBits, bool kWholeZero, size_t kQuads, size_t kTokens>
-HWY_NOINLINE void multiply_tile(const IntJob& job, int64_t panel,
+// Unpacked codes times kTokens tokens in activation groups of 32. In registers: the 8 vectors of
+// codes of a group, the tokens' sums, and the dot products of 4 tokens at a time, which hide each
+// other's latency.
+template <int kBits, bool kWholeZero, size_t kTokens>
+HWY_NOINLINE void multiply_tile(const Work& work, int64_t panel,
                                 const uint8_t* HWY_RESTRICT unpacked, const Tile& tile) {
-  const IntLayout& layout = *job.layout;
-  const int64_t group_cols = job.x->group_cols;
+  constexpr size_t kStep = kTokens % 4 == 0 ? 4 : 1;
+  const int64_t groups = work.job.x->groups;
+  const int zero_shift = work.job.layout->bits - 1;
   for (size_t part = 0; part < kParts; ++part) {
     Floats y[kTokens];
     unroll<kTokens>([&](auto t) BITSMITH_UNROLLED { y[t] = hn::Zero(FloatsTag()); });
-    GroupScale group{};
-    int64_t weight_group = 0;
-    int64_t next_weight_group = 0;  // begins at this activation group
-    for (int64_t g = 0; g < job.x->groups; ++g) {
-      if (g == next_weight_group) {
-        group = load_group(job, panel, weight_group++, part);
-        next_weight_group += ceil_div(layout.group_cols, group_cols);
-      }
-      const uint8_t* HWY_RESTRICT codes = unpacked + g * group_cols * 16 + part * kPartBytes;
-      const int64_t at = g * tile.n;
-      const int8_t* HWY_RESTRICT x = tile.codes + at * group_cols;
-      Bytes w[kQuads + 1];
-      unroll<kQuads>([&](auto i)
-                         BITSMITH_UNROLLED { w[i] = hn::LoadU(BytesTag(), codes + i * 64); });
-      const int64_t quads = std::min(group_cols / 4, layout.quads - g * (group_cols / 4));
-      unroll<kTokens>([&](auto t) BITSMITH_UNROLLED {
-        const auto token = static_cast<int64_t>(t);
-        Ints dot = start_dot<kWholeZero>(tile.neg_sums[at + token], layout.bits - 1);
-        if constexpr (kQuads > 0) {
-          unroll<kQuads>([&](auto i) BITSMITH_UNROLLED {
-            dot = dot4<kBits>(dot, w[i], load_quad(x + (t * kQuads + i) * 4));
+    GroupCursor scales = work.groups(panel, part);
+    const uint8_t* HWY_RESTRICT codes = unpacked + part * kPartBytes;
+    const int8_t* HWY_RESTRICT x = tile.codes;
+    const float* HWY_RESTRICT x_scales = tile.scales;
+    const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
+    for (int64_t g = 0; g < groups;) {
+      const GroupScale group = scales.next();
+      const int64_t end = std::min(g + work.groups_per_scale, groups);
+      for (; g < end; ++g) {
+        Bytes w[8];
+        unroll<8>([&](auto i) BITSMITH_UNROLLED { w[i] = hn::LoadU(BytesTag(), codes + i * 64); });
+        unroll<kTokens / kStep>([&](auto block) BITSMITH_UNROLLED {
+          constexpr size_t kFirst = decltype(block)::value * kStep;
+          Ints dot[kStep];
+          unroll<kStep>([&](auto t) BITSMITH_UNROLLED {
+            dot[t] = start_dot<kWholeZero>(neg_sums[kFirst + t], zero_shift);
           });
-        } else {
-          for (int64_t i = 0; i < quads; ++i) {
-            dot = dot4<kBits>(dot, hn::LoadU(BytesTag(), codes + i * 64),
-                              load_quad(x + token * group_cols + i * 4));
-          }
-        }
-        y[t] = add_dot<kWholeZero>(dot, group, tile.neg_sums[at + token], tile.scales[at + token],
-                                   y[t]);
-      });
+          unroll<8>([&](auto i) BITSMITH_UNROLLED {
+            unroll<kStep>([&](auto t) BITSMITH_UNROLLED {
+              dot[t] = dot4<kBits>(dot[t], w[i], load_quad(x + (kFirst + t) * 32 + i * 4));
+            });
+          });
+          unroll<kStep>([&](auto t) BITSMITH_UNROLLED {
+            y[kFirst + t] = add_dot<kWholeZero>(dot[t], group, neg_sums[kFirst + t],
+                                                x_scales[kFirst + t], y[kFirst + t]);
+          });
+        });
+        codes += 8 * 64;
+        x += tile.n * 32;
+        x_scales += tile.n;
+        neg_sums += tile.n;
+      }
     }
     unroll<kTokens>([&](auto t) BITSMITH_UNROLLED {
-      store_rows(job, panel, part, y[t], tile.y + static_cast<int64_t>(t) * job.y_stride);
+      work.store(panel, part, y[t], tile.y + static_cast<int64_t>(t) * work.job.y_stride);
     });
+  }
+}
+
+// Unpacked codes times one token in activation groups of any length.
+template <int kBits>
+HWY_NOINLINE void multiply_any(const Work& work, int64_t panel,
+                               const uint8_t* HWY_RESTRICT unpacked, const Tile& tile) {
+  const int64_t groups = work.job.x->groups;
+  for (size_t part = 0; part < kParts; ++part) {
+    Floats y = hn::Zero(FloatsTag());
+    GroupCursor scales = work.groups(panel, part);
+    for (int64_t g = 0; g < groups;) {
+      const GroupScale group = scales.next();
+      const int64_t end = std::min(g + work.groups_per_scale, groups);
+      for (; g < end; ++g) {
+        const int8_t* HWY_RESTRICT x = tile.codes + g * tile.n * work.group_quads * 4;
+        const int64_t first = g * work.group_quads;
+        const int64_t last = std::min(first + work.group_quads, work.job.layout->quads);
+        Ints dot = hn::Zero(IntsTag());
+        for (int64_t quad = first; quad < last; ++quad) {
+          const Bytes w = hn::LoadU(BytesTag(), unpacked + quad * 64 + part * kPartBytes);
+          dot = dot4<kBits>(dot, w, load_quad(x + (quad - first) * 4));
+        }
+        y = add_dot<false>(dot, group, tile.neg_sums[g * tile.n], tile.scales[g * tile.n], y);
+      }
+    }
+    work.store(panel, part, y, tile.y);
   }
 }
 
 // Codes that need kBits at most, for all tokens of a block.
 template <int kBits, bool kWholeZero>
-void multiply_block(const IntJob& job, int64_t panel, const uint8_t* unpacked, Tile tile) {
+void multiply_block(const Work& work, int64_t panel, const uint8_t* unpacked, Tile tile) {
   int64_t tokens = tile.n;
   const auto advance = [&](int64_t count) {
-    tile.codes += count * job.x->group_cols;
+    tile.codes += count * work.job.x->group_cols;
     tile.scales += count;
     tile.neg_sums += count;
-    tile.y += count * job.y_stride;
+    tile.y += count * work.job.y_stride;
     tokens -= count;
   };
-  if (job.x->group_cols == 32) {
-    if constexpr (kPartBytes == 64) {  // only there are enough registers
-      for (; tokens >= 16; advance(16)) {
-        multiply_tile<kBits, kWholeZero, 8, 16>(job, panel, unpacked, tile);
-      }
-    }
-    for (; tokens >= 4; advance(4)) {
-      multiply_tile<kBits, kWholeZero, 8, 4>(job, panel, unpacked, tile);
+  if (work.group_quads != 8) {
+    for (; tokens >= 1; advance(1)) multiply_any<kBits>(work, panel, unpacked, tile);
+    return;
+  }
+  if constexpr (kPartBytes == 64) {  // only there are enough registers
+    for (; tokens >= 16; advance(16)) {
+      multiply_tile<kBits, kWholeZero, 16>(work, panel, unpacked, tile);
     }
   }
-  for (; tokens >= 1; advance(1)) {
-    multiply_tile<kBits, kWholeZero, 0, 1>(job, panel, unpacked, tile);
-  }
+  for (; tokens >= 4; advance(4)) multiply_tile<kBits, kWholeZero, 4>(work, panel, unpacked, tile);
+  for (; tokens >= 1; advance(1)) multiply_tile<kBits, kWholeZero, 1>(work, panel, unpacked, tile);
 }
 
 // Calls f(integral_constant<int, bits>).
@@ -260,6 +293,7 @@ HWY_INLINE void with_bits(int bits, const F& f) {
 }
 
 void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch) {
+  const Work work(job);
   const Int8Activations& x = *job.x;
   const IntLayout& layout = *job.layout;
   const bool whole_zero = layout.symmetric && layout.bits > 1;
@@ -273,8 +307,8 @@ void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch)
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
     if (job.tokens == 1 && x.group_cols == 32) {
       with_bits(layout.bits, [&](auto bits) {
-        whole_zero ? multiply_token<bits, true>(job, panel, tile_of(panel, 0))
-                   : multiply_token<bits, false>(job, panel, tile_of(panel, 0));
+        whole_zero ? multiply_token<bits, true>(work, panel, tile_of(panel, 0))
+                   : multiply_token<bits, false>(work, panel, tile_of(panel, 0));
       });
       continue;
     }
@@ -286,11 +320,11 @@ void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch)
     for (int64_t block = range.block_begin; block < range.block_end; ++block) {
       const Tile tile = tile_of(panel, block);
       if (layout.bits <= 7) {
-        whole_zero ? multiply_block<kNarrow, true>(job, panel, scratch, tile)
-                   : multiply_block<kNarrow, false>(job, panel, scratch, tile);
+        whole_zero ? multiply_block<kNarrow, true>(work, panel, scratch, tile)
+                   : multiply_block<kNarrow, false>(work, panel, scratch, tile);
       } else {
-        whole_zero ? multiply_block<8, true>(job, panel, scratch, tile)
-                   : multiply_block<8, false>(job, panel, scratch, tile);
+        whole_zero ? multiply_block<8, true>(work, panel, scratch, tile)
+                   : multiply_block<8, false>(work, panel, scratch, tile);
       }
     }
   }

@@ -7,6 +7,7 @@
 #define BITSMITH_INT_VECTOR_INL_H_
 #endif
 
+#include <algorithm>
 #include <cstring>
 
 #include "codecs/int_layout.h"
@@ -111,21 +112,29 @@ HWY_INLINE void merge_plane(const uint8_t* HWY_RESTRICT plane, Bytes* HWY_RESTRI
   });
 }
 
-// The codes of quads [quad, quad + 8) of one part, quad a multiple of 8.
+// Where the next 8 quads of a part lie in each plane.
+struct PlaneCursor {
+  PlaneCursor(const IntLayout& layout, const uint8_t* part)
+      : planes{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes} {}
+  const uint8_t* planes[3];  // as in IntLayout: widest first
+};
+
+// The codes of the next 8 quads.
 template <int kBits>
-HWY_INLINE void unpack8(const IntLayout& layout, const uint8_t* HWY_RESTRICT panel, int64_t quad,
-                        Bytes* HWY_RESTRICT w) {
-  const auto at = [&](size_t i) BITSMITH_UNROLLED {
-    return panel + layout.planes[i].offset_bytes + quad / 8 * layout.planes[i].width * 64;
-  };
+HWY_INLINE void unpack8(PlaneCursor& cursor, Bytes* HWY_RESTRICT w) {
   constexpr int kFour = kBits & 4 ? 4 : 0;
   constexpr int kTwo = kBits & 2 ? 2 : 0;
-  if constexpr (kBits == 8) merge_plane<8, 0>(at(0), w);
-  if constexpr (kFour != 0) merge_plane<4, 0>(at(0), w);
-  if constexpr (kTwo != 0) merge_plane<2, kFour>(at(kFour ? 1 : 0), w);
-  if constexpr ((kBits & 1) != 0) {
-    merge_plane<1, kFour + kTwo>(at((kFour ? 1 : 0) + (kTwo ? 1 : 0)), w);
-  }
+  constexpr size_t kTwoAt = kFour ? 1 : 0;
+  constexpr size_t kOneAt = kTwoAt + (kTwo ? 1 : 0);
+  const auto next = [&](size_t i, int64_t width) BITSMITH_UNROLLED {
+    const uint8_t* plane = cursor.planes[i];
+    cursor.planes[i] += width * 64;
+    return plane;
+  };
+  if constexpr (kBits == 8) merge_plane<8, 0>(next(0, 8), w);
+  if constexpr (kFour != 0) merge_plane<4, 0>(next(0, 4), w);
+  if constexpr (kTwo != 0) merge_plane<2, kFour>(next(kTwoAt, 2), w);
+  if constexpr ((kBits & 1) != 0) merge_plane<1, kFour + kTwo>(next(kOneAt, 1), w);
 }
 
 // The codes of one quad of one part, for any number of bits.
@@ -145,38 +154,79 @@ HWY_INLINE Bytes unpack1(const IntLayout& layout, const uint8_t* HWY_RESTRICT pa
   return code;
 }
 
-HWY_INLINE Floats load_scales(const uint8_t* HWY_RESTRICT scales) {
-  const hn::Rebind<hwy::float16_t, FloatsTag> dh;
-  const hn::Repartition<uint8_t, decltype(dh)> d8;
-  return hn::PromoteTo(FloatsTag(), hn::BitCast(dh, hn::LoadU(d8, scales)));
-}
-
-// 8 codes of `bits` bits, the first in the lowest bits, to 8 bytes: halves, quarters, eighths.
-HWY_INLINE uint64_t spread8(uint64_t packed, int bits) {
-  const auto ones = [](int n) { return (uint64_t{1} << n) - 1; };
-  uint64_t v = packed;
-  v = (v & ones(4 * bits)) | (v >> (4 * bits) & ones(4 * bits)) << 32;
-  const uint64_t low2 = ones(2 * bits) * 0x0000000100000001U;
-  v = (v & low2) | (v >> (2 * bits) & low2) << 16;
-  const uint64_t low1 = ones(bits) * 0x0001000100010001U;
-  return (v & low1) | (v >> bits & low1) << 8;
-}
-
-// The zero points of 16 rows, packed into 2 * bits bytes, as bytes.
-HWY_INLINE void spread_zeros(const uint8_t* HWY_RESTRICT packed, int bits,
-                             uint8_t* HWY_RESTRICT zeros) {
-  for (int half = 0; half < 2; ++half) {
-    uint64_t v = 0;
-    std::memcpy(&v, packed + half * bits, static_cast<size_t>(bits));
-    if (bits < 8) v = spread8(v, bits);
-    std::memcpy(zeros + half * 8, &v, 8);
+// How to take the zero points of a part's rows out of their 2 * bits bytes: row r has the bits
+// [r * bits, r * bits + bits), which lie in two bytes. These go to the row's 32-bit lane, and its
+// bits to the top of the lane's lower half by a product.
+struct ZeroTable {
+  void init(int bits, size_t part) {
+    for (size_t i = 0; i < kPartRows; ++i) {
+      const int bit = static_cast<int>(part * kPartRows + i) * bits;
+      bytes[i * 4] = static_cast<uint8_t>(bit / 8);
+      bytes[i * 4 + 1] = static_cast<uint8_t>(std::min(bit / 8 + 1, 2 * bits - 1));
+      factors[i] = 1 << (16 - bits - bit % 8);
+    }
   }
-}
+  alignas(64) uint8_t bytes[kPartBytes] = {};
+  alignas(64) int32_t factors[kPartRows] = {};
+};
 
-HWY_INLINE Floats load_zeros(const uint8_t* HWY_RESTRICT zeros) {
-  const hn::Rebind<uint8_t, IntsTag> d8;
-  return hn::ConvertTo(FloatsTag(), hn::PromoteTo(IntsTag(), hn::LoadU(d8, zeros)));
-}
+// Scales and zero points of one group of weights, for one part.
+struct GroupScale {
+  Floats scale;
+  Floats zero;
+};
+
+// Goes over the groups of weights of one part of a panel.
+class GroupCursor {
+ public:
+  HWY_INLINE GroupCursor(const IntLayout& layout, const uint8_t* bytes, int64_t panel, size_t part,
+                         const ZeroTable* table)
+      : scales_(bytes + layout.scales_offset + panel * layout.panel_scale_bytes() +
+                part * kPartRows * 2),
+        zeros_(bytes + layout.zeros_offset + panel * layout.groups * layout.group_zero_bytes()),
+        last_wide_load_(bytes + layout.total_bytes - 16),
+        table_(table),
+        bits_(layout.bits),
+        symmetric_(layout.symmetric),
+        symmetric_zero_(layout.symmetric_zero()) {}
+
+  HWY_INLINE GroupScale next() {
+    const FloatsTag df;
+    const hn::Rebind<hwy::float16_t, FloatsTag> dh;
+    const hn::Repartition<uint8_t, decltype(dh)> d8;
+    GroupScale group;
+    group.scale = hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, scales_)));
+    scales_ += 32;
+    group.zero = symmetric_ ? hn::Set(df, symmetric_zero_) : hn::ConvertTo(df, next_zeros());
+    return group;
+  }
+
+ private:
+  HWY_INLINE Ints next_zeros() {
+    const IntsTag di;
+    const hn::Repartition<uint16_t, IntsTag> dw;
+    alignas(16) uint8_t copy[16];
+    const uint8_t* from = zeros_;
+    if (HWY_UNLIKELY(from > last_wide_load_)) {
+      std::memcpy(copy, from, static_cast<size_t>(2 * bits_));
+      from = copy;
+    }
+    zeros_ += 2 * bits_;
+    const Bytes packed = hn::LoadDup128(BytesTag(), from);
+    const Bytes pairs = hn::TableLookupBytes(packed, hn::Load(BytesTag(), table_->bytes));
+    const auto top =
+        hn::Mul(hn::BitCast(dw, pairs), hn::BitCast(dw, hn::Load(di, table_->factors)));
+    return hn::BitCast(di, hn::ShiftRightSame(top, 16 - bits_));
+  }
+
+  const uint8_t* scales_;
+  const uint8_t* zeros_;
+  const uint8_t* last_wide_load_;  // 16 bytes can be read up to here
+  const ZeroTable* table_;
+  int bits_;
+  bool symmetric_;
+  float symmetric_zero_;
+};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace bitsmith
