@@ -21,18 +21,24 @@ bool take_number(std::string_view& text, double& value) {
 }  // namespace
 
 uint64_t parse_size(const std::string& text, const std::string& option) {
-  static const std::map<std::string, double, std::less<>> kUnits = {
-      {"", 1},      {"B", 1},          {"KB", 1e3},          {"MB", 1e6},
-      {"GB", 1e9},  {"TB", 1e12},      {"KiB", 1024.0},      {"MiB", 1048576.0},
-      {"GiB", 1073741824.0}, {"TiB", 1099511627776.0}};
+  static const std::map<std::string, double, std::less<>> kUnits = {{"", 1},
+                                                                    {"B", 1},
+                                                                    {"KB", 1e3},
+                                                                    {"MB", 1e6},
+                                                                    {"GB", 1e9},
+                                                                    {"TB", 1e12},
+                                                                    {"KiB", 1024.0},
+                                                                    {"MiB", 1048576.0},
+                                                                    {"GiB", 1073741824.0},
+                                                                    {"TiB", 1099511627776.0}};
   std::string_view rest = text;
   double value = 0;
   const bool number = take_number(rest, value);
   while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
   const auto unit = kUnits.find(rest);
   if (!number || unit == kUnits.end() || !(value > 0) || value * unit->second > 1e18) {
-    fail(ErrorCode::kInvalidArgument, "{} '{}': expected a size such as 180MB, 1.5GB or 512MiB", option,
-         text);
+    fail(ErrorCode::kInvalidArgument, "{} '{}': expected a size such as 180MB, 1.5GB or 512MiB",
+         option, text);
   }
   return static_cast<uint64_t>(value * unit->second);
 }
@@ -48,7 +54,8 @@ std::vector<double> parse_numbers(const std::string& text, const std::string& op
     const size_t colon = text.find(':', dots);
     std::string_view first = std::string_view(text).substr(0, dots);
     std::string_view last = std::string_view(text).substr(dots + 2, colon - dots - 2);
-    std::string_view step_text = colon == std::string::npos ? "1" : std::string_view(text).substr(colon + 1);
+    std::string_view step_text =
+        colon == std::string::npos ? "1" : std::string_view(text).substr(colon + 1);
     double begin = 0;
     double end = 0;
     double step = 0;

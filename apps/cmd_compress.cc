@@ -1,0 +1,47 @@
+// `bitsmith compress`.
+#include "compress_options.h"
+#include "compress_report.h"
+#include "core/interrupt.h"
+
+namespace bitsmith {
+
+void add_compress(CLI::App& app) {
+  struct State {
+    CompressOptions options;
+    bool json = false;
+    bool tensors = false;
+    bool quiet = false;
+  };
+  auto state = std::make_shared<State>();
+  CLI::App* command = app.add_subcommand(
+      "compress", "Compress a model to a budget, check the written file and report what was lost.");
+  command->footer(
+      "Example:\n"
+      "  bitsmith compress models/classics-7m --bits 3.0 --calibration novels.txt -o "
+      "small.bitsmith\n\n"
+      "Ctrl-C, a crash or kill -9 lose nothing: the same command goes on where it stopped. "
+      "Finished\n"
+      "steps lie in <output>.partial/ until the end.");
+  state->options.add_common(*command);
+  state->options.add_budget(*command);
+  command->add_option("-o,--output", state->options.request.output, "the file to write")
+      ->required();
+  command->add_flag("--restart", state->options.request.restart, "forget what an earlier run left");
+  command->add_flag("--json", state->json, "print the report as JSON");
+  command->add_flag("--tensors", state->tensors, "one row per tensor, not per role");
+  command->add_flag("--quiet", state->quiet, "no progress on standard error");
+  command->callback([state] {
+    catch_interrupts();
+    TerminalProgress bar;
+    SilentProgress silent;
+    Progress& progress = state->quiet ? static_cast<Progress&>(silent) : bar;
+    const CompressReport report = compress(state->options.finish(), progress);
+    if (state->json) {
+      fmt::print("{}\n", report.to_json().dump(2));
+    } else {
+      print_compress_report(report, false, state->tensors);
+    }
+  });
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,52 @@
+#include "compress_options.h"
+
+#include "core/error.h"
+#include "size_option.h"
+
+namespace bitsmith {
+
+void CompressOptions::add_common(CLI::App& command) {
+  command.add_option("MODEL", request.model, "a Hugging Face folder or a .bitsmith file")
+      ->required();
+  command
+      .add_option("--recipe", request.recipe,
+                  "how to compress: a built-in recipe (`bitsmith list recipes`) or a .toml file")
+      ->capture_default_str();
+  command.add_option("--set", request.overrides,
+                     "change a value of the recipe: --set code.bits=3 --set code.group=64");
+  command.add_option("--calibration", request.calibration,
+                     "text like that which the model will see; never the text you evaluate on. "
+                     "Without it the model writes its own");
+  command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
+      ->capture_default_str();
+  command.add_option("--threads", request.threads,
+                     "0: all processors. The result is the same for any number");
+  command.add_option("--seed", request.seed, "of everything that is drawn")->capture_default_str();
+  command.add_option("--device", request.device, "cpu or cuda (where libtorch has it)")
+      ->capture_default_str();
+}
+
+void CompressOptions::add_budget(CLI::App& command) {
+  auto* bits_option = command.add_option(
+      "--bits", bits, "bits per weight over all parameters, scales and zero points included");
+  command.add_option("--size", size, "size of the whole file: 180MB, 1.5GiB")
+      ->excludes(bits_option);
+}
+
+CompressRequest CompressOptions::finish() const {
+  CompressRequest result = request;
+  result.ram_bytes = parse_size(ram, "--ram");
+  if (result.ram_bytes < uint64_t{256} << 20) {
+    fail(ErrorCode::kInvalidArgument, "--ram {}: at least 256MiB are needed", ram);
+  }
+  if (bits != 0) {
+    if (!(bits > 0 && bits <= 64)) {
+      fail(ErrorCode::kInvalidArgument, "--bits {}: expected a number above 0, such as 3.0", bits);
+    }
+    result.budget.bits = bits;
+  }
+  if (!size.empty()) result.budget.file_bytes = parse_size(size, "--size");
+  return result;
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,30 @@
+// The options that compress, plan and sweep share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "pipeline/compress.h"
+
+namespace bitsmith {
+
+// Holds the text of options until they are parsed.
+struct CompressOptions {
+  CompressRequest request;
+  std::string ram = "4GB";
+  std::string size;
+  double bits = 0;
+
+  // Adds MODEL, --recipe, --set, --calibration, --ram, --threads, --seed, --device.
+  void add_common(CLI::App& command);
+  // Adds --bits and --size.
+  void add_budget(CLI::App& command);
+  // The request, with sizes and budgets read; throws kInvalidArgument.
+  CompressRequest finish() const;
+};
+
+void add_compress(CLI::App& app);
+void add_plan(CLI::App& app);
+void add_sweep(CLI::App& app);
+
+}  // namespace bitsmith

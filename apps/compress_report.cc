@@ -1,0 +1,109 @@
+#include "compress_report.h"
+
+#include <cstdio>
+#include <map>
+
+#include "core/progress.h"
+#include "report/table.h"
+#include "report/units.h"
+
+namespace bitsmith {
+namespace {
+
+std::string kl_text(const std::optional<double>& kl) {
+  return kl ? fmt::format("{:.5f}", *kl) : "-";
+}
+
+// Matrices of one role and scheme in one row.
+void print_by_role(const CompressReport& report) {
+  struct Sum {
+    int64_t tensors = 0;
+    uint64_t bytes = 0;
+    double weights = 0;
+    std::optional<double> kl;
+  };
+  std::vector<std::pair<std::string, std::string>> order;
+  std::map<std::pair<std::string, std::string>, Sum> sums;
+  for (const MatrixReport& m : report.matrices) {
+    const std::pair key{m.role, m.scheme};
+    if (!sums.contains(key)) order.push_back(key);
+    Sum& sum = sums[key];
+    ++sum.tensors;
+    sum.bytes += m.bytes;
+    sum.weights += 8 * static_cast<double>(m.bytes) / m.bpw;
+    if (m.predicted_kl_nats) sum.kl = sum.kl.value_or(0) + *m.predicted_kl_nats;
+  }
+  std::ranges::stable_sort(order, {}, [](const auto& key) { return key.first; });
+  Table table({left("role"), left("scheme"), right("tensors"), right("size"), right("bpw"),
+               right("predicted KL, nats")});
+  for (const auto& key : order) {
+    const Sum& sum = sums[key];
+    table.add_row({key.first, key.second, fmt::format("{}", sum.tensors), format_bytes(sum.bytes),
+                   fmt::format("{:.3f}", 8 * static_cast<double>(sum.bytes) / sum.weights),
+                   kl_text(sum.kl)});
+  }
+  fmt::print("{}\n", table.text());
+}
+
+void print_tensors(const CompressReport& report) {
+  Table table({left("tensor"), left("shape"), left("scheme"), right("bytes"), right("bpw"),
+               right("predicted KL, nats"), right("relative MSE")});
+  for (const MatrixReport& m : report.matrices) {
+    table.add_row({m.name, to_string(m.shape), m.scheme,
+                   format_count(static_cast<int64_t>(m.bytes)), fmt::format("{:.3f}", m.bpw),
+                   kl_text(m.predicted_kl_nats),
+                   m.relative_mse ? fmt::format("{:.3e}", *m.relative_mse) : "-"});
+  }
+  fmt::print("{}\n", table.text());
+}
+
+}  // namespace
+
+void print_compress_report(const CompressReport& report, bool planned, bool all_tensors) {
+  const Plan& plan = report.plan;
+  if (all_tensors) {
+    print_tensors(report);
+  } else {
+    print_by_role(report);
+  }
+  Table table({left("model"), right("tensor bytes"), right("bpw"), right("predicted KL, nats"),
+               right("measured KL, nats"), right("top-1 agreement")});
+  table.add_row({"original", format_count(static_cast<int64_t>(plan.original_bytes)),
+                 fmt::format("{:.3f}", plan.original_bpw()), "0", "0", "100 %"});
+  const auto* divergence =
+      report.quality && report.quality->divergence ? &*report.quality->divergence : nullptr;
+  table.add_row(
+      {planned ? "planned" : "compressed", format_count(static_cast<int64_t>(plan.tensor_bytes)),
+       fmt::format("{:.3f}", plan.bpw()), kl_text(plan.predicted_kl_nats),
+       divergence ? format_estimate(divergence->kl_nats.value, divergence->kl_nats.error) : "-",
+       divergence ? format_estimate(100 * divergence->top1_agreement.value,
+                                    100 * divergence->top1_agreement.error) +
+                        " %"
+                  : "-"});
+  fmt::print("{}\n", table.text());
+  FactList facts;
+  facts.add("recipe", report.recipe);
+  facts.add(planned ? "file, at most" : "file",
+            fmt::format("{} bytes", format_count(static_cast<int64_t>(report.file_bytes))));
+  if (planned) {
+    facts.add("peak memory, estimated", format_bytes(plan.peak_memory_bytes));
+    facts.add("time to compress, estimated",
+              plan.seconds > 0 ? format_duration(report.survey_seconds + plan.seconds) : "unknown");
+  } else {
+    facts.add("time",
+              fmt::format("{} (survey {}, coding {})", format_duration(report.total_seconds),
+                          format_duration(report.survey_seconds),
+                          format_duration(report.encode_seconds)));
+    facts.add("peak memory",
+              fmt::format("{} (estimated {})", format_bytes(report.peak_memory_bytes),
+                          format_bytes(plan.peak_memory_bytes)));
+    if (divergence) {
+      facts.add("measured on", fmt::format("{} held-out calibration tokens, native executor",
+                                           format_count(report.quality->model.tokens)));
+    }
+    facts.add("verified", "sizes, checksums, finite values and every tensor's error, read back");
+  }
+  fmt::print("{}", facts.text());
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,11 @@
+// What compress and plan print.
+#pragma once
+
+#include "pipeline/compress.h"
+
+namespace bitsmith {
+
+// The tables for people. `planned`: nothing was written.
+void print_compress_report(const CompressReport& report, bool planned, bool all_tensors);
+
+}  // namespace bitsmith
