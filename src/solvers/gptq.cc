@@ -38,13 +38,13 @@ struct Setup {
 //     e H eᵀ = Σ_k d_k (e_k + Σ_{i<k} e_i U_ik)² = Σ_k d_k (target_k - q_k)²,
 //     target_k = w_k + Σ_{i<k} (w_i - q_i) U_ik
 // so taking the nearest code to each target in turn is greedy in exactly this sum. These are the
-// codes of GPTQ (Frantar et al. 2023, arXiv:2210.17323); the equivalence is Theorem 6 of Chee et
-// al. 2023 (QuIP, arXiv:2307.13304). The inverse of H is never formed.
+// codes of GPTQ (Frantar et al. 2023, arXiv:2210.17323); Chee et al. 2023 (QuIP,
+// arXiv:2307.13304) prove the equivalence. The inverse of H is never formed.
 //
 // Inside a batch of columns the feedback is applied at once, to the columns after the batch by one
 // matrix product (GPTQ's lazy batches). A batch ends where a group ends, so that a group is fitted
-// to weights that have received all feedback. Inside a block of a codec that codes several columns
-// jointly there is no feedback.
+// after all feedback from the columns before it. Inside a block of a codec that codes several
+// columns jointly there is no feedback.
 class Chunk {
  public:
   Chunk(const Setup& setup, int64_t row_begin)
