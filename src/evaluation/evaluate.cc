@@ -72,14 +72,15 @@ class Side {
   std::span<const float> logits_;
 };
 
-RowResult measure(std::span<const float> model, const Side* original, size_t row, TokenId next) {
+//   scratch [V] if there is an original
+RowResult measure(std::span<const float> model, const Side* original, size_t row, TokenId next,
+                  std::span<float> scratch) {
   RowResult result;
-  const auto target = static_cast<size_t>(next);
-  result.loss = log_sum_exp(model) - static_cast<double>(model[target]);
+  result.loss = negative_log_likelihood(model, next);
   if (original == nullptr) return result;
   const std::span<const float> reference = original->row(row);
-  result.original_loss = log_sum_exp(reference) - static_cast<double>(reference[target]);
-  result.kl_nats = kl_divergence(reference, model);
+  result.original_loss = negative_log_likelihood(reference, next);
+  result.kl_nats = kl_divergence(reference, model, scratch);
   result.agreed = arg_max(reference) == arg_max(model);
   return result;
 }
@@ -135,6 +136,10 @@ Evaluation evaluate(Executor& model, Executor* original, const Windows& windows,
   WindowMean original_losses;
   DivergenceCollector divergence;
   std::vector<RowResult> results;
+  std::vector<std::vector<float>> scratch(static_cast<size_t>(model.pool().threads()));
+  if (original != nullptr) {
+    for (auto& buffer : scratch) buffer.resize(static_cast<size_t>(model.output_channels()));
+  }
   WindowSums sums;
   int64_t done = 0;
   progress.begin("evaluate", static_cast<double>(windows.tokens()));
@@ -147,10 +152,10 @@ Evaluation evaluate(Executor& model, Executor* original, const Windows& windows,
       // The window's last token predicts nothing that is known.
       const size_t scored = piece.count - (last ? 1 : 0);
       results.resize(scored);
-      model.pool().run(static_cast<int64_t>(scored), [&](int64_t i, int) {
+      model.pool().run(static_cast<int64_t>(scored), [&](int64_t i, int thread) {
         const auto r = static_cast<size_t>(i);
         results[r] = measure(model_side.row(piece.row + r), reference, piece.row + r,
-                             tokens[piece.begin + r + 1]);
+                             tokens[piece.begin + r + 1], scratch[static_cast<size_t>(thread)]);
       });
       for (const RowResult& result : results) {
         if (!std::isfinite(result.loss) || !std::isfinite(result.original_loss)) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/interrupt.h"
+#include "runtime/fuse_graph.h"
 #include "runtime/memory_plan.h"
 #include "runtime/native_operator.h"
 #include "runtime/rope_table.h"
@@ -19,13 +20,14 @@ void Executor::Buffer::reserve(int64_t elements) {
   data = memory.get() + (uintptr_t{64} - address % 64) % 64 / sizeof(float);
 }
 
-Executor::Executor(const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
+Executor::Executor(const Graph& source, const std::map<std::string, CodedTensor>& parameters,
                    ThreadPool& pool, int64_t max_batch_tokens)
     : pool_(pool), max_batch_tokens_(max_batch_tokens) {
   if (max_batch_tokens < 1) {
     fail(ErrorCode::kInvalidArgument, "executor: a batch needs at least one token, not {}",
          max_batch_tokens);
   }
+  const Graph graph = fuse_graph(source);
   Preparation preparation(graph, parameters);
   if (graph.inputs.size() != 1 || graph.outputs.size() != 1 ||
       !preparation.is_token_input(graph.inputs[0])) {
@@ -58,7 +60,8 @@ Executor::Executor(const Graph& graph, const std::map<std::string, CodedTensor>&
     }
     steps_.push_back(op->prepare(preparation, node));
     in_place.push_back(op->in_place_inputs());
-    if (!Registry<Operator>::instance().get(node.op).positionwise) narrow_before_ = n + 1;
+    const Operator* meaning = Registry<Operator>::instance().find(node.op);
+    if (meaning != nullptr && !meaning->positionwise) narrow_before_ = n + 1;  // fused ones are
   }
   cache_shapes_ = preparation.cache_shapes_;
 

@@ -48,7 +48,7 @@ class Batch {
   // share its quantized forms.
   Activations& activations(ValueId id, int64_t cols);
 
-  // The cache of the n-th attention node, with room for the segment's new positions.
+  // The cache of the n-th attention node; it ends where the segment's new positions begin.
   KvCache& cache(const BatchSegment& segment, size_t n) const;
 
  private:

@@ -13,7 +13,7 @@ Activations& Batch::activations(ValueId id, int64_t cols) {
 
 KvCache& Batch::cache(const BatchSegment& segment, size_t n) const {
   KvCache& cache = segment.sequence->caches_[n];
-  cache.reserve(segment.position + segment.count);
+  cache.truncate(segment.position);
   return cache;
 }
 

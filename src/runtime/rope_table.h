@@ -7,7 +7,7 @@
 
 namespace bitsmith {
 
-// Rows are computed in float64, rounded to float32, and kept: 4 bytes per position and channel.
+// Rows are computed in float64, rounded to float32, and kept.
 class RopeTable {
  public:
   RopeTable(std::vector<double> frequencies, double magnitude)
@@ -18,19 +18,18 @@ class RopeTable {
   }
   int64_t pairs() const { return static_cast<int64_t>(frequencies_.size()); }
 
-  // Makes rows [0, positions). Pointers from row() are lost.
+  // Makes the rows [0, positions). Pointers from before are lost.
   void reserve(int64_t positions);
 
-  // [2 * pairs()]: the cosines, then the sines, times magnitude.
-  const float* row(int64_t position) const {
-    return rows_.data() + static_cast<size_t>(2 * pairs() * position);
-  }
-  uint64_t memory_bytes() const { return rows_.capacity() * sizeof(float); }
+  // [positions, pairs()] from `position` on, times magnitude.
+  const float* cosines(int64_t position) const { return cosines_.data() + pairs() * position; }
+  const float* sines(int64_t position) const { return sines_.data() + pairs() * position; }
 
  private:
   std::vector<double> frequencies_;
   double magnitude_;
-  std::vector<float> rows_;
+  std::vector<float> cosines_;
+  std::vector<float> sines_;
 };
 
 }  // namespace bitsmith

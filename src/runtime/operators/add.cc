@@ -1,4 +1,5 @@
 // Sum of two values, element by element.
+#include "runtime/kernels/elementwise.h"
 #include "runtime/native_operator.h"
 
 namespace bitsmith {
@@ -17,7 +18,8 @@ class AddStep final : public Step {
     const float* b = batch.data(b_);
     float* y = batch.data(y_);
     for_rows(batch, batch.rows(), channels_, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * channels_; i < end * channels_; ++i) y[i] = a[i] + b[i];
+      const int64_t first = begin * channels_;
+      add(a + first, b + first, (end - begin) * channels_, y + first);
     });
   }
 

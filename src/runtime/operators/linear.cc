@@ -1,4 +1,5 @@
 // Matrix product with a coded weight, by the kernel of its codec.
+#include "runtime/kernels/elementwise.h"
 #include "runtime/native_operator.h"
 
 namespace bitsmith {
@@ -20,10 +21,7 @@ class LinearStep final : public Step {
     kernel_->multiply(batch.activations(x_, cols_), y, rows_, batch.pool);
     if (bias_.empty()) return;
     for_rows(batch, batch.rows(), rows_, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        float* out = y + row * rows_;
-        for (int64_t i = 0; i < rows_; ++i) out[i] += bias_[static_cast<size_t>(i)];
-      }
+      add_bias(bias_.data(), end - begin, rows_, rows_, y + begin * rows_);
     });
   }
 

@@ -1,6 +1,5 @@
 // Root-mean-square normalisation over runs of channels.
-#include <cmath>
-
+#include "runtime/kernels/elementwise.h"
 #include "runtime/native_operator.h"
 
 namespace bitsmith {
@@ -10,7 +9,7 @@ class RmsNormStep final : public Step {
  public:
   RmsNormStep(Preparation& preparation, const Node& node)
       : weight_(preparation.vector(node.inputs[1])),
-        epsilon_(static_cast<float>(node.number("epsilon"))),
+        epsilon_(node.number("epsilon")),
         channels_(preparation.channels(node.inputs[0])),
         x_(node.inputs[0]),
         y_(node.outputs[0]) {}
@@ -20,14 +19,9 @@ class RmsNormStep final : public Step {
     float* y = batch.data(y_);
     const auto run = static_cast<int64_t>(weight_.size());
     for_rows(batch, batch.rows(), channels_, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * channels_; i < end * channels_; i += run) {
-        double sum = 0;
-        for (int64_t c = 0; c < run; ++c) sum += static_cast<double>(x[i + c]) * x[i + c];
-        const float scale =
-            1.0f / std::sqrt(static_cast<float>(sum / static_cast<double>(run)) + epsilon_);
-        for (int64_t c = 0; c < run; ++c)
-          y[i + c] = x[i + c] * scale * weight_[static_cast<size_t>(c)];
-      }
+      const int64_t first = begin * channels_;
+      rms_norm(x + first, weight_.data(), (end - begin) * channels_ / run, run, epsilon_,
+               y + first);
     });
   }
 
@@ -35,7 +29,7 @@ class RmsNormStep final : public Step {
 
  private:
   std::vector<float> weight_;
-  float epsilon_;
+  double epsilon_;
   int64_t channels_;
   ValueId x_;
   ValueId y_;

@@ -1,4 +1,5 @@
 // Rotary position embedding with tables shared by all layers of the same frequencies.
+#include "runtime/kernels/elementwise.h"
 #include "runtime/native_operator.h"
 #include "runtime/rope_table.h"
 
@@ -19,19 +20,18 @@ class RopeStep final : public Step {
     int64_t positions = 0;
     for (const int64_t position : batch.positions) positions = std::max(positions, position + 1);
     table_->reserve(positions);
-    const int64_t half = table_->pairs();
+    const int64_t head = 2 * table_->pairs();
     for_rows(batch, batch.rows(), 2 * channels_, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const float* cosine = table_->row(batch.positions[static_cast<size_t>(row)]);
-        const float* sine = cosine + half;
-        for (int64_t c = row * channels_; c < (row + 1) * channels_; c += 2 * half) {
-          for (int64_t i = 0; i < half; ++i) {
-            const float a = x[c + i];
-            const float b = x[c + half + i];
-            y[c + i] = a * cosine[i] - b * sine[i];
-            y[c + half + i] = b * cosine[i] + a * sine[i];
-          }
+      for (int64_t row = begin; row < end;) {
+        const int64_t position = batch.positions[static_cast<size_t>(row)];
+        int64_t count = 1;  // rows at consecutive positions
+        while (row + count < end &&
+               batch.positions[static_cast<size_t>(row + count)] == position + count) {
+          ++count;
         }
+        rope(x + row * channels_, table_->cosines(position), table_->sines(position), count,
+             channels_ / head, head, y + row * channels_);
+        row += count;
       }
     });
   }

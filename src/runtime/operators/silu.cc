@@ -1,6 +1,5 @@
 // x * sigmoid(x).
-#include <cmath>
-
+#include "runtime/kernels/elementwise.h"
 #include "runtime/native_operator.h"
 
 namespace bitsmith {
@@ -15,9 +14,8 @@ class SiluStep final : public Step {
     const float* x = batch.data(x_);
     float* y = batch.data(y_);
     for_rows(batch, batch.rows(), 8 * channels_, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin * channels_; i < end * channels_; ++i) {
-        y[i] = x[i] / (1.0f + std::exp(-x[i]));
-      }
+      const int64_t first = begin * channels_;
+      silu(x + first, (end - begin) * channels_, y + first);
     });
   }
 
