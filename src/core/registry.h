@@ -22,6 +22,16 @@ struct PartInfo {
   std::vector<OptionSpec> options = {};
 };
 
+// One registry, whatever its parts are: for listings of everything there is.
+struct RegistryView {
+  std::string kind;                         // "codec"
+  std::vector<const PartInfo*> (*parts)();  // in order of id
+};
+
+// Every registry that something was registered in or asked from, in order of kind.
+std::vector<RegistryView> all_registries();
+void add_registry(const RegistryView& view);  // for Registry only
+
 // The registered parts of one kind. `Part` has `const PartInfo& info() const` and a static
 // `kind()` that names the kind in messages. Filled during static initialisation, read-only after.
 template <class Part>
@@ -63,6 +73,14 @@ class Registry {
   }
 
  private:
+  Registry() {
+    add_registry({Part::kind(), [] {
+                    std::vector<const PartInfo*> result;
+                    for (const Part* part : instance().all()) result.push_back(&part->info());
+                    return result;
+                  }});
+  }
+
   std::map<std::string, std::unique_ptr<const Part>, std::less<>> parts_;
 };
 
