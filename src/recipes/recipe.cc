@@ -58,7 +58,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 void apply_override(json& definition, const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos || equals == 0) {
-    fail(ErrorCode::kInvalidArgument, "--set '{}': expected key=value, for example code.bits=3", text);
+    fail(ErrorCode::kInvalidArgument, "--set '{}': expected key=value, for example code.bits=3",
+         text);
   }
   std::string value_text = text.substr(equals + 1);
   json value;
@@ -70,7 +71,8 @@ void apply_override(json& definition, const std::string& text) {
   json* target = &definition;
   for (const std::string& key : split(text.substr(0, equals), '.')) {
     if (!target->is_object()) {
-      fail(ErrorCode::kInvalidArgument, "--set '{}': '{}' is below a value, not a table", text, key);
+      fail(ErrorCode::kInvalidArgument, "--set '{}': '{}' is below a value, not a table", text,
+           key);
     }
     target = &(*target)[key];
   }
@@ -95,7 +97,8 @@ std::vector<json> combinations(const json& table) {
 }
 
 // Checks that a table only has the keys that bitsmith reads: a misspelt key must not be ignored.
-void expect_keys(const json& table, const std::string& where, const std::vector<std::string>& known) {
+void expect_keys(const json& table, const std::string& where,
+                 const std::vector<std::string>& known) {
   if (!table.is_object()) {
     fail(ErrorCode::kInvalidArgument, "recipe: '{}' must be a table", where);
   }
@@ -114,7 +117,8 @@ Chosen<Part> choose(json table, const std::string& where) {
   }
   const Part& part = Registry<Part>::instance().get(table["id"].template get<std::string>());
   table.erase("id");
-  return {&part, Options(part.info().options, table, fmt::format("{} '{}'", Part::kind(), part.info().id))};
+  return {&part, Options(part.info().options, table,
+                         fmt::format("{} '{}'", Part::kind(), part.info().id))};
 }
 
 json section(const json& definition, const char* key) {
@@ -130,8 +134,8 @@ int64_t whole(const json& table, const char* key, int64_t otherwise, int64_t min
   if (!table.contains(key)) return otherwise;
   const json& value = table[key];
   if (!value.is_number_integer() || value.get<int64_t>() < min || value.get<int64_t>() > max) {
-    fail(ErrorCode::kInvalidArgument, "recipe: calibrate.{} must be from {} to {}, it is {}", key, min,
-         max, value.dump());
+    fail(ErrorCode::kInvalidArgument, "recipe: calibrate.{} must be from {} to {}, it is {}", key,
+         min, max, value.dump());
   }
   return value.get<int64_t>();
 }
@@ -149,8 +153,9 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   } else {
     std::vector<std::string_view> names;
     for (const BuiltInRecipe& recipe : built_in) names.push_back(recipe.id);
-    fail(ErrorCode::kNotFound, "there is no recipe '{}'; there are: {}, or the path of a .toml file",
-         name, fmt::join(names, ", "));
+    fail(ErrorCode::kNotFound,
+         "there is no recipe '{}'; there are: {}, or the path of a .toml file", name,
+         fmt::join(names, ", "));
   }
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
@@ -176,15 +181,23 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   recipe.matrix_solver = choose<Solver>(section(solve, "matrices"), "solve.matrices");
   recipe.table_solver = choose<Solver>(section(solve, "tables"), "solve.tables");
   if (recipe.table_solver.part->needs_statistics()) {
-    fail(ErrorCode::kInvalidArgument, "recipe: solve.tables cannot be '{}', which needs the statistics "
-         "of a linear layer's input", recipe.table_solver.part->info().id);
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: solve.tables cannot be '{}', which needs the statistics "
+         "of a linear layer's input",
+         recipe.table_solver.part->info().id);
   }
   recipe.allocator = choose<Allocator>(section(definition, "allocate"), "allocate");
 
   const json calibrate = section(definition, "calibrate");
   expect_keys(calibrate, "calibrate", {"sequences", "length"});
-  recipe.sequences = whole(calibrate, "sequences", 128, 1, 1 << 20);
+  recipe.sequences =
+      definition.contains("calibrate") ? whole(calibrate, "sequences", 128, 1, 1 << 20) : 0;
   recipe.length = whole(calibrate, "length", 0, 0, 1 << 20);
+  if (recipe.sequences == 0 && recipe.matrix_solver.part->needs_statistics()) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: the solver '{}' needs statistics of the inputs; add a [calibrate] section",
+         recipe.matrix_solver.part->info().id);
+  }
   recipe.definition = std::move(definition);
   return recipe;
 }

@@ -21,19 +21,19 @@ struct Chosen {
 struct Recipe {
   std::string id;
   std::string summary;
-  std::string source;                // paper
-  std::vector<Scheme> candidates;    // what each matrix may be coded with
-  Chosen<Solver> matrix_solver;      // for weights of linear layers
-  Chosen<Solver> table_solver;       // for embeddings, whose input is one-hot
+  std::string source;              // paper
+  std::vector<Scheme> candidates;  // what each matrix may be coded with
+  Chosen<Solver> matrix_solver;    // for weights of linear layers
+  Chosen<Solver> table_solver;     // for embeddings, whose input is one-hot
   Chosen<Allocator> allocator;
-  int64_t sequences = 0;             // of calibration text
-  int64_t length = 0;                // tokens each; 0: the model's context, at most 512
-  nlohmann::json definition;         // all of it, as it goes into the checkpoint
+  int64_t sequences = 0;      // of calibration text; 0: none is needed
+  int64_t length = 0;         // tokens each; 0: the model's context, at most 512
+  nlohmann::json definition;  // all of it, as it goes into the checkpoint
 };
 
-// `name` is a built-in recipe or the path of a TOML file. `overrides` are "key.path=value" with a TOML
-// value, applied before anything is checked: "code.bits=3", "solve.matrices.damping=0.02". Throws
-// kNotFound, kCorrupt (TOML) or kInvalidArgument, naming the key.
+// `name` is a built-in recipe or the path of a TOML file. `overrides` are "key.path=value" with a
+// TOML value, applied before anything is checked: "code.bits=3", "solve.matrices.damping=0.02".
+// Throws kNotFound, kCorrupt (TOML) or kInvalidArgument, naming the key.
 Recipe load_recipe(const std::string& name, const std::vector<std::string>& overrides);
 
 // The built-in recipes, in order of id.

@@ -1,4 +1,5 @@
-// The graph in torch operators: float32, differentiable, on a CPU or a GPU; the truth for the others.
+// The graph in torch operators: float32, differentiable, on a CPU or a GPU; the truth for the
+// others.
 #pragma once
 
 #include <functional>
@@ -16,9 +17,9 @@ using Environment = std::vector<at::Tensor>;
 using ParameterSource = std::function<at::Tensor(ValueId)>;
 
 // Runs nodes [begin, end) of `graph`. On entry `values` (of graph.values.size() entries) holds the
-// activations that they read from outside; on return it holds those that are used at or after `end`,
-// the graph's outputs, and the values listed in `keep`. Others are dropped as soon as their last
-// reader has run.
+// activations that they read from outside; on return it holds those that are used at or after
+// `end`, the graph's outputs, and the values listed in `keep`. Others are dropped as soon as their
+// last reader has run.
 //   activations [B, T, C]; token ids [B, T] int64
 void run_reference(const Graph& graph, size_t begin, size_t end, const ParameterSource& parameters,
                    Environment& values, const std::vector<ValueId>& keep = {});

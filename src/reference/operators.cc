@@ -9,7 +9,8 @@ using Inputs = std::vector<at::Tensor>;
 at::Tensor embedding(const Node&, const Inputs& in) { return at::embedding(in[1], in[0]); }
 
 at::Tensor linear(const Node&, const Inputs& in) {
-  return at::linear(in[0], in[1], in[2].defined() ? c10::optional<at::Tensor>(in[2]) : c10::nullopt);
+  return at::linear(in[0], in[1],
+                    in[2].defined() ? c10::optional<at::Tensor>(in[2]) : c10::nullopt);
 }
 
 at::Tensor rms_norm(const Node& node, const Inputs& in) {
@@ -45,9 +46,8 @@ at::Tensor attention(const Node& node, const Inputs& in) {
   const int64_t batch = in[0].size(0);
   const int64_t time = in[0].size(1);
   // [B, KV, H/KV, T, D]; keys and values broadcast over the group.
-  const at::Tensor q = in[0]
-                           .view({batch, time, kv_heads, heads / kv_heads, head_dim})
-                           .permute({0, 2, 3, 1, 4});
+  const at::Tensor q =
+      in[0].view({batch, time, kv_heads, heads / kv_heads, head_dim}).permute({0, 2, 3, 1, 4});
   const at::Tensor k = in[1].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
   const at::Tensor v = in[2].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
   at::Tensor scores = at::matmul(q * node.number("scale"), k.transpose(-1, -2));
