@@ -1,0 +1,189 @@
+// The reference executor against the native one and against NumPy.
+#include "reference/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <list>
+
+#include "core/random.h"
+#include "formats/model.h"
+#include "graph/operators.h"
+#include "runtime/executor.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Logits [T, V] of one sequence by the reference executor.
+at::Tensor reference_logits(const Model& model, const std::vector<TokenId>& tokens) {
+  const at::NoGradGuard no_grad;
+  const Graph& graph = model.graph;
+  Environment values(graph.values.size());
+  values[static_cast<size_t>(graph.inputs[0])] =
+      at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
+          .to(at::kLong)
+          .unsqueeze(0);
+  const ParameterSource parameters = [&](ValueId id) {
+    const Value& value = graph.value(id);
+    const std::vector<float> decoded = model.parameter(value.name).decode_all();
+    return at::tensor(at::ArrayRef<float>(decoded)).view(value.shape);
+  };
+  run_reference(graph, 0, graph.nodes.size(), parameters, values);
+  return values[static_cast<size_t>(graph.outputs[0])].squeeze(0).contiguous();
+}
+
+at::Tensor native_logits(const Model& model, const std::vector<TokenId>& tokens) {
+  ThreadPool pool(2);
+  Executor executor(model, pool, 64);
+  Sequence sequence = executor.make_sequence();
+  const std::span<const float> logits = executor.run(sequence, tokens, Executor::Logits::kAll);
+  return at::tensor(at::ArrayRef<float>(logits.data(), logits.size()))
+      .view({static_cast<int64_t>(tokens.size()), executor.output_channels()});
+}
+
+// A model in memory with random f32 parameters.
+struct RandomModel {
+  explicit RandomModel(Graph g, uint64_t seed) {
+    model.graph = std::move(g);
+    Random random(seed);
+    for (const ValueId id : model.graph.parameters()) {
+      const Value& value = model.graph.value(id);
+      auto& data = storage.emplace_back(static_cast<size_t>(*element_count(value.shape)));
+      for (float& x : data) x = static_cast<float>(0.3 * random.normal());
+      model.parameters[value.name] = {value.name, value.shape,
+                                      Scheme("f32", nlohmann::json::object()),
+                                      std::as_bytes(std::span(data))};
+    }
+  }
+  std::list<std::vector<float>> storage;
+  Model model;
+};
+
+// Both executors on a graph that ends in [B, T, C]; 33 tokens of a vocabulary of 17.
+void expect_executors_agree(Graph graph, const std::string& what) {
+  const RandomModel random(std::move(graph), 7);
+  Random draw(3);
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < 33; ++i) tokens.push_back(static_cast<TokenId>(draw.below(17)));
+  const at::Tensor expected = reference_logits(random.model, tokens);
+  const at::Tensor got = native_logits(random.model, tokens);
+  const double error = (expected - got).abs().max().item<double>();
+  // float32 rounding over sums of tens of terms; attention reads a binary16 cache (2^-11 relative).
+  EXPECT_LE(error, 2e-3 * expected.abs().max().item<double>()) << what;
+}
+
+struct Start {
+  Graph graph;
+  ValueId x;
+};
+
+Start embedded(int64_t channels) {
+  Start s;
+  const ValueId tokens = s.graph.add_input("tokens", {kBatch, kTime});
+  const ValueId table = s.graph.add_parameter("table", {17, channels}, "embedding");
+  s.x = ops::embedding(s.graph, "embedding", tokens, table);
+  return s;
+}
+
+TEST(Executors, AgreeOnEveryOperator) {
+  {
+    Start s = embedded(24);
+    s.graph.outputs = {s.x};
+    expect_executors_agree(s.graph, "embedding");
+  }
+  for (const bool bias : {false, true}) {
+    Start s = embedded(24);
+    const ValueId w = s.graph.add_parameter("w", {19, 24}, "w");
+    const ValueId b = bias ? s.graph.add_parameter("b", {19}, "bias") : kNoValue;
+    s.graph.outputs = {ops::linear(s.graph, "linear", s.x, w, b)};
+    expect_executors_agree(s.graph, "linear");
+  }
+  for (const int64_t run : {24, 8}) {
+    Start s = embedded(24);
+    const ValueId w = s.graph.add_parameter("w", {run}, "norm");
+    s.graph.outputs = {ops::rms_norm(s.graph, "norm", s.x, w, 1e-5)};
+    expect_executors_agree(s.graph, "rms_norm");
+  }
+  {
+    Start s = embedded(24);
+    s.graph.outputs = {ops::rope(s.graph, "rope", s.x, {1.0, 0.3, 0.01, 0.002}, 1.1)};
+    expect_executors_agree(s.graph, "rope");
+  }
+  for (const int64_t window : {0, 5}) {
+    Start s = embedded(48);
+    const auto project = [&](const std::string& name, int64_t out) {
+      return ops::linear(s.graph, name, s.x, s.graph.add_parameter(name + ".w", {out, 48}, name));
+    };
+    const ValueId q = project("q", 32);
+    const ValueId k = project("k", 16);
+    const ValueId v = project("v", 16);
+    s.graph.outputs = {ops::attention(
+        s.graph, "mix", q, k, v,
+        {.heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.35, .window = window})};
+    expect_executors_agree(s.graph, "attention");
+  }
+  {
+    Start s = embedded(24);
+    const ValueId gate = ops::silu(s.graph, "silu", s.x);
+    const ValueId product = ops::multiply(s.graph, "product", gate, s.x);
+    s.graph.outputs = {ops::add(s.graph, "sum", product, s.x)};
+    expect_executors_agree(s.graph, "silu, multiply, add");
+  }
+}
+
+fs::path data_folder() {
+  const char* from_environment = std::getenv("BITSMITH_DATA");
+  return from_environment != nullptr ? fs::path(from_environment)
+                                     : fs::path(BITSMITH_SOURCE_DIR) / "../shared/data";
+}
+
+std::vector<TokenId> some_tokens(int64_t vocab, int count) {
+  Random random(11);
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < count; ++i)
+    tokens.push_back(static_cast<TokenId>(random.below(static_cast<uint64_t>(vocab))));
+  return tokens;
+}
+
+void compare_with_numpy(const fs::path& folder) {
+  const Model model = open_model(folder);
+  const std::vector<TokenId> tokens =
+      some_tokens(model.graph.value(model.graph.outputs[0]).shape.back(), 96);
+  const at::Tensor reference = reference_logits(model, tokens);
+  const at::Tensor native = native_logits(model, tokens);
+  const double scale = reference.abs().max().item<double>();
+  EXPECT_LE((reference - native).abs().max().item<double>(), 1e-3 * scale);
+
+  const fs::path out = fs::path(testing::TempDir()) / ("numpy-" + folder.filename().string());
+  fs::create_directories(out);
+  const auto write = [&](const char* name, const void* data, size_t bytes) {
+    std::ofstream(out / name, std::ios::binary)
+        .write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+  };
+  write("tokens", tokens.data(), tokens.size() * sizeof(TokenId));
+  write("reference", reference.data_ptr<float>(), static_cast<size_t>(reference.numel()) * 4);
+  write("native", native.data_ptr<float>(), static_cast<size_t>(native.numel()) * 4);
+  const std::string command =
+      fmt::format("/usr/bin/python3 '{}/tests/numpy/llama.py' '{}' '{}' '{}' '{}'",
+                  BITSMITH_SOURCE_DIR, folder.string(), (out / "tokens").string(),
+                  (out / "reference").string(), (out / "native").string());
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
+  fs::remove_all(out);
+}
+
+TEST(Executors, AgreeWithNumPyOnClassics) {
+  compare_with_numpy(fs::path(BITSMITH_SOURCE_DIR) / "models/classics-7m");
+}
+
+TEST(Executors, AgreeWithNumPyOnTinystories) {
+  const fs::path folder = data_folder() / "llm/tinystories-656k";
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  compare_with_numpy(folder);
+}
+
+}  // namespace
+}  // namespace bitsmith
