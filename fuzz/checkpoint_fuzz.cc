@@ -1,0 +1,42 @@
+// Any bytes as a checkpoint; every tensor of those that open is decoded.
+#include "formats/checkpoint.h"
+
+#include <cstring>
+#include <vector>
+
+#include "formats/checkpoint_metadata.h"
+#include "formats/safetensors.h"
+#include "fuzz_target.h"
+
+namespace {
+
+using namespace bitsmith;
+
+// Writes the right checksum over the metadata's, so that damage gets past it.
+std::vector<char> with_right_checksum(std::string_view input) {
+  std::vector<char> file(input.begin(), input.end());
+  constexpr std::string_view kKey = "\"bitsmith.checksum\":\"";
+  const size_t at = input.find(kKey);
+  if (at == input.npos || input.size() - at < kKey.size() + 16) return file;
+  allow_errors([&] {
+    const Safetensors container = read_safetensors(std::as_bytes(std::span(file)), "input");
+    const std::string right = checkpoint::metadata_checksum(container.metadata);
+    std::memcpy(file.data() + at + kKey.size(), right.data(), right.size());
+  });
+  return file;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::vector<char> file = with_right_checksum(text_of(data, size));
+  allow_errors([&] {
+    const Model model = read_checkpoint(std::as_bytes(std::span(file)), "input");
+    for (const auto& [name, tensor] : model.parameters) {
+      // At most 8 weights in a byte, so the file bounds this.
+      FUZZ_EXPECT(*element_count(tensor.shape) <= 8 * static_cast<int64_t>(size));
+      tensor.decode_all();
+    }
+  });
+  return 0;
+}
