@@ -1,0 +1,110 @@
+// `bitsmith bench`: how fast a model runs, as fractions of what the machine can do.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <memory>
+
+#include "commands.h"
+#include "core/interrupt.h"
+#include "core/thread_pool.h"
+#include "report/table.h"
+#include "report/units.h"
+#include "runtime/kernels/cpu.h"
+#include "speed.h"
+
+namespace bitsmith {
+namespace {
+
+struct BenchOptions {
+  std::string model;
+  std::vector<int> threads;
+  SpeedOptions speed;
+  bool json = false;
+};
+
+std::string percent(double fraction) { return fmt::format("{:.0f} %", 100 * fraction); }
+
+void print(const Model& model, const std::vector<Speed>& speeds) {
+  const Speed& first = speeds.front();
+  fmt::print("{}: {} weights, {}\n", model.path.string(), format_weights(model.parameter_count()),
+             format_bytes(model.parameter_bytes()));
+  fmt::print(
+      "prompt of {} tokens at once, then {} tokens one by one; {} of weights and cache per "
+      "token\n\n",
+      first.prompt, first.tokens, format_bytes(static_cast<uint64_t>(first.bytes_per_token)));
+  Table table({right("threads"), right("prompt tokens/s"),
+               right(fmt::format("of {} peak", first.peak_kind)), right("text tokens/s"),
+               right("GB/s"), right("of bandwidth"), right("peak memory")});
+  for (const Speed& s : speeds) {
+    table.add_row(
+        {fmt::format("{}", s.threads), fmt::format("{:.1f}", s.prompt_tokens_per_s),
+         fmt::format("{} of {:.0f} G/s", percent(s.operations_per_s / s.peak), s.peak / 1e9),
+         fmt::format("{:.2f}", s.text_tokens_per_s),
+         fmt::format("{:.2f}", s.read_bytes_per_s / 1e9),
+         fmt::format("{} of {:.1f} GB/s", percent(s.read_bytes_per_s / s.bandwidth),
+                     s.bandwidth / 1e9),
+         format_bytes(s.peak_memory_bytes)});
+  }
+  fmt::print("{}\nkernels: {}; target {}\n", table.text(), fmt::join(first.kernels, "; "),
+             cpu_target());
+}
+
+void bench(const BenchOptions& options) {
+  catch_interrupts();
+  const Model model = open_model(options.model);
+  std::vector<int> threads = options.threads;
+  if (threads.empty()) {
+    threads = {1};
+    if (ThreadPool::processors() > 1) threads.push_back(ThreadPool::processors());
+  }
+  std::vector<Speed> speeds;
+  for (const int count : threads) {
+    SpeedOptions speed = options.speed;
+    speed.threads = count;
+    speeds.push_back(measure_speed(model, speed));
+  }
+  if (!options.json) {
+    print(model, speeds);
+    return;
+  }
+  nlohmann::json result = {{"model", model.path.string()},
+                           {"weights", model.parameter_count()},
+                           {"parameter_bytes", model.parameter_bytes()},
+                           {"target", cpu_target()}};
+  result["runs"] = nlohmann::json::array();
+  for (const Speed& speed : speeds) result["runs"].push_back(speed.to_json());
+  fmt::print("{}\n", result.dump(2));
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto options = std::make_shared<BenchOptions>();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Tokens per second, beside the memory bandwidth and peak of the machine.");
+  command->footer(
+      "Examples:\n"
+      "  bitsmith bench small.bitsmith\n"
+      "  bitsmith bench small.bitsmith --threads 1,2,4 --prompt 512 --tokens 64 --json\n"
+      "\n"
+      "Bandwidth and peak are measured in the same run with the same threads. The peak is of the\n"
+      "arithmetic that most weights use: int8 dot products or float32 multiply-add.");
+  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+      ->required();
+  command->add_option("--threads", options->threads, "numbers of threads (default: 1 and all)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  command->add_option("--prompt", options->speed.prompt, "tokens read at once")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--tokens", options->speed.tokens, "tokens written one by one")
+      ->capture_default_str()
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  command->add_option("--runs", options->speed.runs, "repetitions; medians are reported")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options] { bench(*options); });
+}
+
+}  // namespace bitsmith

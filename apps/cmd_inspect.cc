@@ -1,0 +1,214 @@
+// `bitsmith inspect`: what is in a model.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <memory>
+#include <set>
+
+#include "commands.h"
+#include "core/interrupt.h"
+#include "formats/checkpoint.h"
+#include "model_options.h"
+#include "report/table.h"
+#include "report/units.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+
+struct InspectOptions {
+  std::string model;
+  bool tensors = false;
+  bool verify = false;
+  bool json = false;
+};
+
+// Tensors of one role.
+struct RoleSum {
+  int64_t tensors = 0;
+  int64_t weights = 0;
+  uint64_t bytes = 0;
+  std::set<std::string> schemes;
+};
+
+// Parameters in the order of their first use.
+std::vector<std::pair<const Value*, const CodedTensor*>> parameters_of(const Model& model) {
+  std::vector<std::pair<const Value*, const CodedTensor*>> result;
+  for (const ValueId id : model.graph.parameters()) {
+    const Value& value = model.graph.value(id);
+    result.emplace_back(&value, &model.parameter(value.name));
+  }
+  return result;
+}
+
+// Roles in the order of their first use.
+std::vector<std::pair<std::string, RoleSum>> sum_by_role(const Model& model) {
+  std::vector<std::pair<std::string, RoleSum>> sums;
+  for (const auto& [value, tensor] : parameters_of(model)) {
+    auto it = std::ranges::find(sums, value->role, &std::pair<std::string, RoleSum>::first);
+    if (it == sums.end()) it = sums.insert(sums.end(), {value->role, {}});
+    RoleSum& sum = it->second;
+    ++sum.tensors;
+    sum.weights += element_count(tensor->shape).value_or(0);
+    sum.bytes += tensor->bytes.size();
+    sum.schemes.insert(tensor->scheme.label());
+  }
+  return sums;
+}
+
+std::map<std::string, int64_t> count_operators(const Graph& graph) {
+  std::map<std::string, int64_t> counts;
+  for (const Node& node : graph.nodes) ++counts[node.op];
+  return counts;
+}
+
+std::string family_of(const Model& model) {
+  if (!model.config.is_object()) return "";
+  const auto it = model.config.find("model_type");
+  return it != model.config.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+std::string bpw_text(uint64_t bytes, int64_t weights) {
+  return fmt::format("{:.3f}", bits_per_weight(bytes, weights));
+}
+
+void print_summary(const Model& model) {
+  FactList facts;
+  facts.add("file", model.path.string());
+  facts.add("format", model.format);
+  if (!family_of(model).empty()) facts.add("family", family_of(model));
+  facts.add("weights", fmt::format("{} ({})", format_weights(model.parameter_count()),
+                                   format_count(model.parameter_count())));
+  facts.add("size",
+            fmt::format("{} ({} bytes), {} bits per weight", format_bytes(model.parameter_bytes()),
+                        format_count(static_cast<int64_t>(model.parameter_bytes())),
+                        bpw_text(model.parameter_bytes(), model.parameter_count())));
+  std::vector<std::string> operators;
+  for (const auto& [op, count] : count_operators(model.graph)) {
+    operators.push_back(fmt::format("{} {}", count, op));
+  }
+  facts.add("graph", fmt::format("{} nodes in {} blocks: {}", model.graph.nodes.size(),
+                                 find_blocks(model.graph).size(), fmt::join(operators, ", ")));
+  std::vector<std::string> files;
+  for (const auto& [name, bytes] : model.tokenizer_files) files.push_back(name);
+  facts.add("tokenizer", files.empty() ? "none" : fmt::format("{}", fmt::join(files, ", ")));
+  if (!model.unused_tensors.empty()) {
+    facts.add("not used", fmt::format("{} tensors: {}", model.unused_tensors.size(),
+                                      fmt::join(model.unused_tensors, ", ")));
+  }
+  if (model.metadata.is_object()) {
+    for (const auto& [name, value] : model.metadata.items()) {
+      facts.add(name, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  }
+  fmt::print("{}\n", facts.text());
+}
+
+void print_roles(const Model& model) {
+  Table table({left("role"), left("scheme"), right("tensors"), right("weights"), right("size"),
+               right("bpw")});
+  for (const auto& [role, sum] : sum_by_role(model)) {
+    table.add_row({role, fmt::format("{}", fmt::join(sum.schemes, ", ")), format_count(sum.tensors),
+                   format_count(sum.weights), format_bytes(sum.bytes),
+                   bpw_text(sum.bytes, sum.weights)});
+  }
+  table.add_rule();
+  table.add_row({"all", "", format_count(static_cast<int64_t>(model.parameters.size())),
+                 format_count(model.parameter_count()), format_bytes(model.parameter_bytes()),
+                 bpw_text(model.parameter_bytes(), model.parameter_count())});
+  fmt::print("{}", table.text());
+}
+
+void print_tensors(const Model& model) {
+  Table table(
+      {left("tensor"), left("role"), left("shape"), left("scheme"), right("bytes"), right("bpw")});
+  for (const auto& [value, tensor] : parameters_of(model)) {
+    const int64_t weights = element_count(tensor->shape).value_or(0);
+    table.add_row({value->name, value->role, to_string(tensor->shape), tensor->scheme.label(),
+                   format_count(static_cast<int64_t>(tensor->bytes.size())),
+                   bpw_text(tensor->bytes.size(), weights)});
+  }
+  fmt::print("\n{}", table.text());
+}
+
+json summary_json(const Model& model, bool tensors) {
+  json result = {{"path", model.path.string()},
+                 {"format", model.format},
+                 {"family", family_of(model)},
+                 {"weights", model.parameter_count()},
+                 {"bytes", model.parameter_bytes()},
+                 {"bpw", bits_per_weight(model.parameter_bytes(), model.parameter_count())},
+                 {"nodes", model.graph.nodes.size()},
+                 {"blocks", find_blocks(model.graph).size()},
+                 {"operators", count_operators(model.graph)},
+                 {"unused_tensors", model.unused_tensors},
+                 {"metadata", model.metadata}};
+  result["tokenizer_files"] = json::array();
+  for (const auto& [name, bytes] : model.tokenizer_files) {
+    result["tokenizer_files"].push_back(name);
+  }
+  result["roles"] = json::array();
+  for (const auto& [role, sum] : sum_by_role(model)) {
+    result["roles"].push_back({{"role", role},
+                               {"tensors", sum.tensors},
+                               {"weights", sum.weights},
+                               {"bytes", sum.bytes},
+                               {"bpw", bits_per_weight(sum.bytes, sum.weights)},
+                               {"schemes", sum.schemes}});
+  }
+  if (!tensors) return result;
+  result["tensors"] = json::array();
+  for (const auto& [value, tensor] : parameters_of(model)) {
+    result["tensors"].push_back({{"name", value->name},
+                                 {"role", value->role},
+                                 {"shape", tensor->shape},
+                                 {"scheme", tensor->scheme.to_json()},
+                                 {"bytes", tensor->bytes.size()}});
+  }
+  return result;
+}
+
+void inspect(const InspectOptions& options) {
+  catch_interrupts();
+  const Model model = open_model(options.model);
+  if (options.verify) {
+    if (model.format != "bitsmith") {
+      fail(ErrorCode::kUnsupported, "'{}' is a {} model: it has no checksums to verify",
+           model.path.string(), model.format);
+    }
+    TerminalProgress progress;
+    verify_checkpoint(model, progress);
+  }
+  if (options.json) {
+    json result = summary_json(model, options.tensors);
+    if (options.verify) result["verified"] = true;
+    fmt::print("{}\n", result.dump(2));
+    return;
+  }
+  print_summary(model);
+  print_roles(model);
+  if (options.tensors) print_tensors(model);
+  if (options.verify) fmt::print("\nall checksums match\n");
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app) {
+  auto options = std::make_shared<InspectOptions>();
+  CLI::App* command =
+      app.add_subcommand("inspect", "What is in a model: graph, tensors, sizes, how it was made.");
+  command->footer(
+      "Examples:\n"
+      "  bitsmith inspect models/classics-7m\n"
+      "  bitsmith inspect small.bitsmith --tensors\n"
+      "  bitsmith inspect small.bitsmith --verify      reads the file and compares checksums");
+  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+      ->required();
+  command->add_flag("--tensors", options->tensors, "one row for each tensor");
+  command->add_flag("--verify", options->verify, "compare all tensors with their checksums");
+  command->add_flag("--json", options->json, "print JSON");
+  command->callback([options] { inspect(*options); });
+}
+
+}  // namespace bitsmith

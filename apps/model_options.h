@@ -1,0 +1,17 @@
+// What the commands that run models share.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "formats/model.h"
+
+namespace bitsmith {
+
+// The longest text the model is made for, config.json's max_position_embeddings.
+std::optional<int64_t> context_limit(const Model& model);
+
+// 8 * bytes / weights; 0 if there are no weights.
+double bits_per_weight(uint64_t bytes, int64_t weights);
+
+}  // namespace bitsmith

@@ -1,0 +1,155 @@
+#include "speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <set>
+
+#include "core/interrupt.h"
+#include "core/random.h"
+#include "runtime/executor.h"
+#include "runtime/kernels/bandwidth.h"
+#include "runtime/kernels/linear.h"
+
+namespace bitsmith {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t n = values.size();
+  return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+// VmHWM of /proc/self/status; 0 where there is none.
+uint64_t peak_memory_bytes() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
+  }
+  return 0;
+}
+
+// What one token costs.
+struct Work {
+  double weight_bytes = 0;          // all parameters but rows of tables that are only looked up
+  double cache_bytes_position = 0;  // for each position before it
+  double operations = 0;            // of linear layers but those that only the last token needs
+  double float_operations = 0;      // the part of them that is not multiplied as bytes
+};
+
+Work work_of(const Model& model) {
+  Work work;
+  size_t last_attention = 0;
+  for (size_t n = 0; n < model.graph.nodes.size(); ++n) {
+    if (model.graph.nodes[n].op == "attention") last_attention = n;
+  }
+  std::set<ValueId> seen;
+  for (size_t n = 0; n < model.graph.nodes.size(); ++n) {
+    const Node& node = model.graph.nodes[n];
+    if (node.op == "attention") {
+      // Keys and values in binary16.
+      work.cache_bytes_position +=
+          static_cast<double>(4 * node.integer("kv_heads") * node.integer("head_dim"));
+    }
+    if (node.op == "embedding") continue;
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue || model.graph.value(id).kind != ValueKind::kParameter) continue;
+      const CodedTensor& tensor = model.parameter(model.graph.value(id).name);
+      if (seen.insert(id).second) work.weight_bytes += static_cast<double>(tensor.bytes.size());
+      if (node.op != "linear" || tensor.shape.size() != 2 || n > last_attention) continue;
+      const double operations = 2 * static_cast<double>(element_count(tensor.shape).value_or(0));
+      work.operations += operations;
+      const bool int8 = make_linear_kernel(tensor)->name().starts_with("int8");
+      if (!int8) work.float_operations += operations;
+    }
+  }
+  return work;
+}
+
+std::vector<TokenId> random_tokens(int64_t count, int64_t vocabulary) {
+  Random random(0, "bench");
+  std::vector<TokenId> tokens;
+  for (int64_t i = 0; i < count; ++i) {
+    tokens.push_back(static_cast<TokenId>(random.below(static_cast<uint64_t>(vocabulary))));
+  }
+  return tokens;
+}
+
+}  // namespace
+
+Speed measure_speed(const Model& model, const SpeedOptions& options) {
+  ThreadPool pool(options.threads);
+  Executor executor(model, pool, std::min<int64_t>(options.prompt, 512));
+  Sequence sequence = executor.make_sequence();
+  sequence.reserve(options.prompt + options.tokens);
+  const std::vector<TokenId> tokens = random_tokens(options.prompt, executor.output_channels());
+  const Work work = work_of(model);
+
+  Speed speed;
+  speed.threads = options.threads;
+  speed.prompt = options.prompt;
+  speed.tokens = options.tokens;
+  const bool floats = work.float_operations > work.operations / 2;
+  speed.peak_kind = floats ? "float32" : "int8";
+
+  // Brings the model's pages into memory.
+  executor.run(sequence, std::span(tokens).first(1), Executor::Logits::kLast);
+  std::vector<double> prompt_seconds;
+  std::vector<double> text_seconds;
+  for (int run = 0; run < options.runs; ++run) {
+    check_interrupt();
+    speed.bandwidth = std::max(speed.bandwidth, measure_read_bandwidth(pool));
+    sequence.reset();
+    auto start = Clock::now();
+    executor.run(sequence, tokens, Executor::Logits::kLast);
+    prompt_seconds.push_back(seconds_since(start));
+    speed.peak = std::max(speed.peak, floats ? measure_float_peak(pool) : measure_int8_peak(pool));
+    start = Clock::now();
+    for (int64_t i = 0; i < options.tokens; ++i) {
+      const TokenId token = tokens[static_cast<size_t>(i % options.prompt)];
+      executor.run(sequence, {&token, 1}, Executor::Logits::kLast);
+    }
+    text_seconds.push_back(seconds_since(start));
+  }
+
+  speed.prompt_tokens_per_s = static_cast<double>(options.prompt) / median(prompt_seconds);
+  speed.text_tokens_per_s = static_cast<double>(options.tokens) / median(text_seconds);
+  const double mean_position =
+      static_cast<double>(options.prompt) + static_cast<double>(options.tokens) / 2;
+  speed.bytes_per_token = work.weight_bytes + work.cache_bytes_position * mean_position;
+  speed.read_bytes_per_s = speed.bytes_per_token * speed.text_tokens_per_s;
+  speed.operations_per_s = work.operations * speed.prompt_tokens_per_s;
+  speed.kernels = executor.kernel_names();
+  speed.executor_bytes = executor.memory_bytes();
+  speed.cache_bytes = sequence.memory_bytes();
+  speed.peak_memory_bytes = peak_memory_bytes();
+  return speed;
+}
+
+nlohmann::json Speed::to_json() const {
+  return {{"threads", threads},
+          {"prompt_tokens", prompt},
+          {"text_tokens", tokens},
+          {"prompt_tokens_per_s", prompt_tokens_per_s},
+          {"text_tokens_per_s", text_tokens_per_s},
+          {"bytes_per_token", bytes_per_token},
+          {"read_bytes_per_s", read_bytes_per_s},
+          {"bandwidth_bytes_per_s", bandwidth},
+          {"bandwidth_fraction", read_bytes_per_s / bandwidth},
+          {"operations_per_s", operations_per_s},
+          {"peak_operations_per_s", peak},
+          {"peak_kind", peak_kind},
+          {"peak_fraction", operations_per_s / peak},
+          {"kernels", kernels},
+          {"executor_bytes", executor_bytes},
+          {"cache_bytes", cache_bytes},
+          {"peak_memory_bytes", peak_memory_bytes}};
+}
+
+}  // namespace bitsmith
