@@ -1,6 +1,8 @@
 // Walks the trie with every index checked: the table comes from a file.
 #include "text/charsmap.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace bitsmith::text {
@@ -30,6 +32,18 @@ Charsmap::Charsmap(std::string_view bytes) {
     units_.push_back(read_u32(bytes.substr(at)));
   }
   strings_ = bytes.substr(4 + size_t{trie_bytes});
+  // A replacement for one character that is longer than any of Unicode's would let a small file
+  // blow up every text.
+  constexpr size_t kMaxReplacementBytes = 256;
+  for (size_t start = 0; start < strings_.size();) {
+    const size_t end = std::min(strings_.find('\0', start), strings_.size());
+    if (end - start > kMaxReplacementBytes) {
+      fail(ErrorCode::kCorrupt,
+           "tokenizer.model: precompiled_charsmap has a replacement of {} bytes, the limit is {}",
+           end - start, kMaxReplacementBytes);
+    }
+    start = end + 1;
+  }
 }
 
 std::optional<Charsmap::Mapped> Charsmap::find(std::string_view text) const {

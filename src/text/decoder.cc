@@ -47,6 +47,11 @@ void Decoder::add_step(const Json& json, bool in_sequence, int depth) {
     if (!pattern.contains("Regex")) {
       replacements_.emplace_back(string_field(pattern, "String", kWhere),
                                  string_field(json, "content", kWhere));
+      growth_ *= replacement_growth(replacements_.back().first, replacements_.back().second);
+      if (growth_ > kMaxGrowth) {
+        fail(ErrorCode::kUnsupported, "{}: could make a piece {:.3g} times longer, the limit is {}",
+             kWhere, growth_, kMaxGrowth);
+      }
       return;
     }
   }

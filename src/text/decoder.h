@@ -32,6 +32,7 @@ class Decoder {
   std::string separator_;
   bool byte_level_ = false;
   std::vector<std::pair<std::string, std::string>> replacements_;
+  double growth_ = 1;  // of replacements_, see kMaxGrowth
   bool byte_fallback_ = false;
   bool fused_ = false;
   std::string metaspace_;                 // the visible space of a Metaspace step

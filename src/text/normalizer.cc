@@ -29,6 +29,7 @@ class Replace : public Normalizer {
  public:
   Replace(std::string from, std::string to) : from_(std::move(from)), to_(std::move(to)) {}
   void apply(std::string& text) const override { replace_all(text, from_, to_); }
+  double growth() const override { return replacement_growth(from_, to_); }
 
  private:
   std::string from_, to_;
@@ -38,6 +39,7 @@ class NormalForm : public Normalizer {
  public:
   explicit NormalForm(UnicodeForm form) : form_(form) {}
   void apply(std::string& text) const override { text = normalize(text, form_); }
+  double growth() const override { return 11; }  // U+FDFA in NFKC: 3 bytes become 33
 
  private:
   UnicodeForm form_;
@@ -75,6 +77,11 @@ class Sequence : public Normalizer {
   explicit Sequence(std::vector<std::unique_ptr<Normalizer>> parts) : parts_(std::move(parts)) {}
   void apply(std::string& text) const override {
     for (const auto& part : parts_) part->apply(text);
+  }
+  double growth() const override {
+    double product = 1;
+    for (const auto& part : parts_) product *= part->growth();
+    return product;
   }
 
  private:
@@ -124,7 +131,17 @@ std::unique_ptr<Normalizer> make(const Json& json, int depth) {
 
 std::unique_ptr<Normalizer> make_normalizer(const Json& json) {
   if (json.is_null()) return nullptr;
-  return make(json, 0);
+  std::unique_ptr<Normalizer> normalizer = make(json, 0);
+  if (normalizer->growth() > kMaxGrowth) {
+    fail(ErrorCode::kUnsupported, "{}: could make a text {:.3g} times longer, the limit is {}",
+         kWhere, normalizer->growth(), kMaxGrowth);
+  }
+  return normalizer;
+}
+
+double replacement_growth(std::string_view from, std::string_view to) {
+  if (from.empty() || to.size() <= from.size()) return 1;
+  return static_cast<double>(to.size()) / static_cast<double>(from.size());
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {

@@ -13,7 +13,13 @@ class Normalizer {
   virtual ~Normalizer() = default;
   // Rewrites valid UTF-8 into valid UTF-8.
   virtual void apply(std::string& text) const = 0;
+  // At most how many times longer, in bytes, a text can get.
+  virtual double growth() const { return 1; }
 };
+
+// Files whose replacements could make a text longer than this many times are refused: some hundred
+// bytes of nested replacements would fill any memory. Real files stay below 40.
+inline constexpr double kMaxGrowth = 256;
 
 // json: the "normalizer" object of tokenizer.json; null gives null. Supported: Sequence, Prepend,
 // Replace of a string, NFC, NFD, NFKC, NFKD, Strip. Others are refused by name.
@@ -21,5 +27,7 @@ std::unique_ptr<Normalizer> make_normalizer(const nlohmann::json& json);
 
 // Every `from` in `text` becomes `to`.
 void replace_all(std::string& text, std::string_view from, std::string_view to);
+// The growth of replace_all.
+double replacement_growth(std::string_view from, std::string_view to);
 
 }  // namespace bitsmith::text

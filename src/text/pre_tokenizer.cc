@@ -265,9 +265,11 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& json) {
                                      bool_field(json, "split", kWhere, true));
 }
 
-std::unique_ptr<PreTokenizer> make(const Json& json, int depth) {
+// byte_levels: how many ByteLevel steps there are so far; each may double a text.
+std::unique_ptr<PreTokenizer> make(const Json& json, int depth, int& byte_levels) {
   const std::string& type = string_field(json, "type", kWhere);
   if (type == "ByteLevel") {
+    if (++byte_levels > 1) fail(ErrorCode::kUnsupported, "{}: ByteLevel twice", kWhere);
     return std::make_unique<ByteLevel>(bool_field(json, "add_prefix_space", kWhere, true),
                                        bool_field(json, "use_regex", kWhere, true));
   }
@@ -291,7 +293,7 @@ std::unique_ptr<PreTokenizer> make(const Json& json, int depth) {
     if (depth >= kMaxDepth) fail(ErrorCode::kCorrupt, "{}: nested too deep", kWhere);
     std::vector<std::unique_ptr<PreTokenizer>> parts;
     for (const Json& part : array_field(json, "pretokenizers", kWhere)) {
-      parts.push_back(make(part, depth + 1));
+      parts.push_back(make(part, depth + 1, byte_levels));
     }
     return std::make_unique<Sequence>(std::move(parts));
   }
@@ -305,7 +307,8 @@ std::unique_ptr<PreTokenizer> make(const Json& json, int depth) {
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json) {
   if (json.is_null()) return nullptr;
-  return make(json, 0);
+  int byte_levels = 0;
+  return make(json, 0, byte_levels);
 }
 
 }  // namespace bitsmith::text

@@ -208,6 +208,22 @@ TEST(TokenizerErrors, DeepNestingIsRefused) {
   EXPECT_THROW(make_tokenizer({{"tokenizer.json", std::string(1000000, '[')}}), Error);
 }
 
+// A few hundred bytes of file must not be able to ask for terabytes.
+TEST(TokenizerErrors, ExplodingReplacementsAreRefused) {
+  const Json doubling =
+      Json::parse(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"})");
+  Json json = small_bpe();
+  json["normalizer"]["normalizers"] = Json(40, doubling);
+  EXPECT_NE(error_of(json).find("longer"), std::string::npos);
+  json = small_bpe();
+  json["decoder"]["decoders"] = Json(40, doubling);
+  EXPECT_NE(error_of(json).find("longer"), std::string::npos);
+  json = small_bpe();
+  const Json byte_level = {{"type", "ByteLevel"}};
+  json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json(2, byte_level)}};
+  EXPECT_NE(error_of(json).find("ByteLevel"), std::string::npos);
+}
+
 TEST(TokenizerErrors, EveryPrefixAndManyFlips) {
   const std::string good = small_bpe().dump();
   const auto attempt = [](const std::string& bytes) {
