@@ -8,7 +8,7 @@
 namespace bitsmith {
 
 // The targets that kernels are compiled for and this CPU has, best first, by Highway's names:
-// "AVX3_DL" (AVX-512 with VNNI), "AVX3" (AVX-512), "AVX2", "SSE4", "NEON", "SCALAR".
+// "AVX3_DL" (AVX-512 with VNNI), "AVX3" (AVX-512), "AVX2", "NEON", "SCALAR" (portable).
 std::vector<std::string> cpu_targets();
 
 // Makes all kernels use the best target that is not better than `name`, which is one of

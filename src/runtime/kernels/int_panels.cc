@@ -6,8 +6,11 @@
 
 #include "runtime/kernels/targets.h"
 
-// Also AVX-512 with VNNI (Ice Lake, Zen 4 and newer), which Highway leaves out by default.
+// AVX-512 with VNNI (Ice Lake, Zen 4 and newer), which Highway leaves out by default, but not
+// AVX-512 without it, which has no better dot product than AVX2.
 #define HWY_WANT_AVX3_DL 1
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (BITSMITH_DISABLED_TARGETS | HWY_AVX3)
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "runtime/kernels/int_panels.cc"
@@ -256,17 +259,26 @@ void multiply_block(const Work& work, int64_t panel, const uint8_t* unpacked, Ti
     tile.y += count * work.job.y_stride;
     tokens -= count;
   };
-  if (work.group_quads != 8) {
-    for (; tokens >= 1; advance(1)) multiply_any<kBits>(work, panel, unpacked, tile);
-    return;
-  }
-  if constexpr (kPartBytes == 64) {  // only there are enough registers
-    for (; tokens >= 16; advance(16)) {
-      multiply_tile<kBits, kWholeZero, 16>(work, panel, unpacked, tile);
+  const bool fast = work.group_quads == 8;
+  while (tokens > 0) {
+    if constexpr (kPartBytes == 64) {  // only there are enough registers
+      if (fast && tokens >= 16) {
+        multiply_tile<kBits, kWholeZero, 16>(work, panel, unpacked, tile);
+        advance(16);
+        continue;
+      }
+    }
+    if (fast && tokens >= 4) {
+      multiply_tile<kBits, kWholeZero, 4>(work, panel, unpacked, tile);
+      advance(4);
+    } else if (fast) {
+      multiply_tile<kBits, kWholeZero, 1>(work, panel, unpacked, tile);
+      advance(1);
+    } else {
+      multiply_any<kBits>(work, panel, unpacked, tile);
+      advance(1);
     }
   }
-  for (; tokens >= 4; advance(4)) multiply_tile<kBits, kWholeZero, 4>(work, panel, unpacked, tile);
-  for (; tokens >= 1; advance(1)) multiply_tile<kBits, kWholeZero, 1>(work, panel, unpacked, tile);
 }
 
 // Calls f(integral_constant<int, bits>).
@@ -335,12 +347,8 @@ void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch)
 const char* dot_name() {
 #if HWY_TARGET == HWY_AVX3_DL
   return "AVX-512 VNNI";
-#elif HWY_TARGET == HWY_AVX3
-  return "AVX-512";
 #elif HWY_TARGET == HWY_AVX2
   return "AVX2";
-#elif HWY_TARGET == HWY_SSE4
-  return "SSE4";
 #elif HWY_TARGET == HWY_NEON
   return "NEON";
 #else

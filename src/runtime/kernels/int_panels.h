@@ -12,8 +12,7 @@ inline int64_t int_scratch_bytes(const IntLayout& layout) {
   return ceil_div(layout.quads, 8) * 8 * IntLayout::kVectorBytes;
 }
 
-// The result of multiply_int_reference(), bit for bit on targets with fused multiply-add (on others
-// the last product is rounded as well).
+// The result of multiply_int_reference(), bit for bit.
 void multiply_int(const IntJob& job, const IntRange& range, std::span<uint8_t> scratch) noexcept;
 
 // "AVX-512 VNNI", "AVX2", ...: the dot product that multiply_int() uses.

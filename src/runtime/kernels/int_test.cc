@@ -93,11 +93,7 @@ class IntKernel : public EachTarget {
       Activations again(x.data(), tokens, c.cols);
       kernel->multiply(again, y.data(), stride, pool);
       for (size_t i = 0; i < y.size(); ++i) {
-        if (has_fma()) {
-          ASSERT_EQ(y[i], expected[i]) << "at " << i << ", " << threads << " threads";
-        } else {
-          ASSERT_NEAR(y[i], expected[i], 1e-4F * static_cast<float>(c.cols)) << "at " << i;
-        }
+        ASSERT_EQ(y[i], expected[i]) << "at " << i << ", " << threads << " threads";
       }
     }
     check_decoder(weights, form, expected, tokens, stride);

@@ -39,7 +39,7 @@ template <int kBits>
 HWY_INLINE Ints dot4(Ints sum, Bytes w, Bytes x) {
 #if HWY_TARGET == HWY_AVX3_DL
   return Ints{_mm512_dpbusd_epi32(sum.raw, w.raw, x.raw)};
-#elif HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128 && HWY_TARGET != HWY_SCALAR
+#elif HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
   if constexpr (kBits == 8) {
     const Bytes high = hn::Set(BytesTag(), 0x80);
     sum = dot4<7>(sum, hn::AndNot(high, w), x);
@@ -48,12 +48,9 @@ HWY_INLINE Ints dot4(Ints sum, Bytes w, Bytes x) {
 #if HWY_TARGET == HWY_AVX3
     const __m512i pairs = _mm512_maddubs_epi16(w.raw, x.raw);
     return Ints{_mm512_add_epi32(sum.raw, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
-#elif HWY_TARGET == HWY_AVX2
+#else
     const __m256i pairs = _mm256_maddubs_epi16(w.raw, x.raw);
     return Ints{_mm256_add_epi32(sum.raw, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))};
-#else
-    const __m128i pairs = _mm_maddubs_epi16(w.raw, x.raw);
-    return Ints{_mm_add_epi32(sum.raw, _mm_madd_epi16(pairs, _mm_set1_epi16(1)))};
 #endif
   }
 #else

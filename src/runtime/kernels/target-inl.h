@@ -17,21 +17,20 @@
 // Instead of HWY_BEFORE_NAMESPACE: Highway 1.0.3 names avxvnni (the 256-bit encoding) among the
 // features of AVX3_DL where it means avx512vnni, which all these CPUs have.
 #undef BITSMITH_BEFORE_NAMESPACE
+#undef BITSMITH_ATTR
 #if HWY_TARGET == HWY_AVX3_DL
 #define BITSMITH_BEFORE_NAMESPACE()                 \
   HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni") \
   static_assert(true, "")
+#define BITSMITH_ATTR __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
 #else
 #define BITSMITH_BEFORE_NAMESPACE() HWY_BEFORE_NAMESPACE()
+#define BITSMITH_ATTR HWY_ATTR
 #endif
 
 // Goes on the lambdas passed to unroll(): without it their vectors would be passed in memory.
 #undef BITSMITH_UNROLLED
-#if defined(__clang__)
-#define BITSMITH_UNROLLED HWY_ATTR __attribute__((always_inline))
-#else
-#define BITSMITH_UNROLLED __attribute__((always_inline))
-#endif
+#define BITSMITH_UNROLLED BITSMITH_ATTR __attribute__((always_inline))
 
 BITSMITH_BEFORE_NAMESPACE();
 namespace bitsmith {

@@ -16,9 +16,6 @@ class EachTarget : public testing::TestWithParam<std::string> {
  protected:
   void SetUp() override { limit_cpu_target(GetParam()); }
   void TearDown() override { limit_cpu_target(""); }
-
-  // SSE4 has no fused multiply-add: float results differ in the last bits there.
-  static bool has_fma() { return GetParam() != "SSE4"; }
 };
 
 #define BITSMITH_EACH_TARGET(suite)                                          \
