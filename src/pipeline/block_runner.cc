@@ -48,6 +48,13 @@ ParameterSource BlockParameters::source() const {
   return [this](ValueId id) { return values_.at(id); };
 }
 
+at::Tensor token_tensor(const CalibrationSet& calibration, int64_t sequence) {
+  const std::vector<TokenId>& tokens = calibration.sequences[static_cast<size_t>(sequence)];
+  return at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
+      .to(at::kLong)
+      .unsqueeze(0);
+}
+
 void run_block(const Context& context, const BlockRun& run, const BlockParameters& parameters,
                int64_t first, int64_t count, const SequenceInput& input,
                const std::function<void(int64_t, const at::Tensor&)>& store) {

@@ -7,6 +7,7 @@
 
 #include "calibration/second_moment.h"
 #include "pipeline/activations.h"
+#include "pipeline/calibration_set.h"
 #include "pipeline/context.h"
 #include "reference/executor.h"
 
@@ -31,6 +32,9 @@ void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out);
 
 // What flows into a block: token ids [1, T] int64 for the first, activations [1, T, C] for others.
 using SequenceInput = std::function<at::Tensor(int64_t sequence)>;
+
+// One calibration sequence as the first block's input: [1, length] int64.
+at::Tensor token_tensor(const CalibrationSet& calibration, int64_t sequence);
 
 struct BlockRun {
   const Graph* graph = nullptr;

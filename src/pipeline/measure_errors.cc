@@ -101,12 +101,7 @@ std::string moment_record(const MatrixTask& task) { return fmt::format("moment-{
 
 SequenceInput SurveyState::probe_input(size_t block) const {
   if (block == 0) {
-    return [this](int64_t i) {
-      const auto& tokens = calibration.sequences[static_cast<size_t>(calibration.count + i)];
-      return at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
-          .to(at::kLong)
-          .unsqueeze(0);
-    };
+    return [this](int64_t i) { return token_tensor(calibration, calibration.count + i); };
   }
   const ActivationStore* store = probe_inputs[block].get();
   return [store](int64_t i) { return store->sequence(i); };
