@@ -8,7 +8,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config git make
   # what bitsmith is made of
   libtorch-dev libopenblas-openmp-dev libhwy-dev coinor-libcbc-dev
-  libsentencepiece-dev libutf8proc-dev nlohmann-json3-dev libtoml11-dev libcli11-dev
+  libutf8proc-dev nlohmann-json3-dev libtoml11-dev libcli11-dev
   libfmt-dev libxxhash-dev
   # tests, benchmarks, checks
   libgtest-dev libgmock-dev libbenchmark-dev python3 python3-numpy python3-xxhash xz-utils

@@ -158,11 +158,13 @@ json CompressReport::to_json() const {
       {"resumed", resumed}};
   if (plan.predicted_kl_nats) result["predicted_kl_nats"] = *plan.predicted_kl_nats;
   if (quality) result["quality"] = quality->to_json();
-  for (const BlockAnchor& a : plan.anchors) {
-    result["anchors"].push_back({{"block", a.block},
-                                 {"predicted_kl_nats", a.predicted_kl_nats},
-                                 {"measured_kl_nats", a.measured_kl_nats}});
-  }
+  const auto anchor_json = [](const Anchor& a) {
+    return json{{"block", a.block},
+                {"predicted_kl_nats", a.predicted_kl_nats},
+                {"measured_kl_nats", a.measured_kl_nats}};
+  };
+  for (const Anchor& a : plan.anchors.blocks) result["anchors"].push_back(anchor_json(a));
+  if (plan.predicted_kl_nats) result["joint_anchor"] = anchor_json(plan.anchors.joint);
   for (const MatrixReport& m : matrices) {
     json row = {{"name", m.name},     {"role", m.role},   {"shape", m.shape},
                 {"scheme", m.scheme}, {"bytes", m.bytes}, {"bpw", m.bpw}};

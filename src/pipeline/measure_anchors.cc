@@ -1,4 +1,4 @@
-// Step 3 of the survey: the measured KL of rounding single blocks.
+// Step 3 of the survey: the measured KL of coding single blocks, and all of them.
 #include <algorithm>
 #include <cmath>
 
@@ -10,19 +10,6 @@ namespace {
 // Tokens on which the KL is measured.
 constexpr int64_t kTokens = 2048;
 
-// The scheme of `task` that is closest to `bits` bits per weight.
-const Scheme& scheme_near(const MatrixTask& task, double bits) {
-  const double weights = static_cast<double>(task.shape().rows * task.shape().cols);
-  size_t best = 0;
-  for (size_t s = 0; s + 1 < task.schemes.size(); ++s) {
-    const auto distance = [&](size_t i) {
-      return std::abs(8 * static_cast<double>(task.bytes[i]) / weights - bits);
-    };
-    if (distance(s) < distance(best)) best = s;
-  }
-  return task.schemes[best];
-}
-
 // Mean over positions of KL(original || other), nats, in float64.
 double mean_kl(const at::Tensor& original, const at::Tensor& other) {
   const at::Tensor p = at::log_softmax(original.flatten(0, -2).to(at::kDouble), -1);
@@ -30,136 +17,216 @@ double mean_kl(const at::Tensor& original, const at::Tensor& other) {
   return (p.exp() * (p - q)).sum(-1).mean().item<double>();
 }
 
-// Activations of the anchor sequences after one block was rounded.
+// The anchor sequences in a network of which some blocks are rounded.
 struct Stream {
   size_t block = 0;
-  double predicted = 0;
   std::unique_ptr<ActivationStore> activations;
-  std::vector<double> kl;  // [sequences]
+  std::vector<double> kl;  // [sequences], known after the last block
+
+  double mean() const {
+    double sum = 0;
+    for (const double k : kl) sum += k;
+    return sum / static_cast<double>(kl.size());
+  }
+};
+
+class AnchorMeasurement {
+ public:
+  AnchorMeasurement(const Context& context, const SurveyState& state,
+                    const std::vector<std::vector<double>>& sensitivity, double bits)
+      : context_(context),
+        state_(state),
+        graph_(context.model.graph),
+        sensitivity_(sensitivity),
+        bits_(bits),
+        sequences_(
+            std::clamp<int64_t>(kTokens / state.calibration.length, 1, state.calibration.probes)) {}
+
+  Anchors run() {
+    const size_t blocks = state_.blocks.size();
+    const std::vector<bool> anchored = choose_blocks();
+    Stream joint = make_stream(0);
+    std::vector<Stream> streams;
+    std::vector<double> predicted;  // [blocks]
+    context_.progress.begin("anchors", static_cast<double>(blocks));
+    for (size_t b = 0; b < blocks; ++b) {
+      context_.progress.update(static_cast<double>(b), state_.blocks[b].name);
+      const Block& block = state_.blocks[b];
+      const BlockParameters original(context_, block.begin, block.end);
+      BlockParameters rounded = original;
+      predicted.push_back(round_block(b, original, rounded));
+      if (b + 1 == blocks) measure_original_logits(original);
+      for (Stream& stream : streams) advance(b, stream, original, stream_input(stream));
+      advance(b, joint, rounded, b > 0 ? stream_input(joint) : state_.probe_input(0));
+      if (!anchored[b]) continue;
+      streams.push_back(make_stream(b));
+      advance(b, streams.back(), rounded, state_.probe_input(b));
+    }
+    context_.progress.end();
+
+    Anchors anchors;
+    for (const Stream& s : streams)
+      anchors.blocks.push_back({s.block, predicted[s.block], s.mean()});
+    anchors.joint.measured_kl_nats = joint.mean();
+    for (size_t b = 0; b < blocks; ++b) {
+      anchors.joint.predicted_kl_nats += predicted[b] * anchors.block_factor(b);
+    }
+    return anchors;
+  }
+
+ private:
+  // As many anchors as cost no more than one forward pass over the calibration text; each runs half
+  // of the network on average.
+  std::vector<bool> choose_blocks() const {
+    const size_t blocks = state_.blocks.size();
+    const size_t affordable = static_cast<size_t>(2 * state_.calibration.count / sequences_);
+    const size_t count = std::clamp<size_t>(affordable, std::min<size_t>(4, blocks), blocks);
+    std::vector<bool> anchored(blocks, false);
+    for (size_t i = 0; i < count; ++i) {
+      anchored[count == 1 ? 0 : i * (blocks - 1) / (count - 1)] = true;
+    }
+    return anchored;
+  }
+
+  Stream make_stream(size_t block) const {
+    return {block,
+            std::make_unique<ActivationStore>(context_.workspace.folder(),
+                                              context_.activation_memory() / state_.blocks.size()),
+            std::vector<double>(static_cast<size_t>(sequences_), 0.0)};
+  }
+
+  static SequenceInput stream_input(const Stream& stream) {
+    // A copy, because the output replaces it while others may still read.
+    return [store = stream.activations.get()](int64_t i) { return store->sequence(i).clone(); };
+  }
+
+  BlockRun whole_block(size_t b) const {
+    const Block& block = state_.blocks[b];
+    return {&graph_, block.begin, block.end, block.input, {}, block.output};
+  }
+
+  void measure_original_logits(const BlockParameters& original) {
+    logits_.resize(static_cast<size_t>(sequences_));
+    const size_t last = state_.blocks.size() - 1;
+    run_block(context_, whole_block(last), original, 0, sequences_, state_.probe_input(last),
+              [&](int64_t i, const at::Tensor& value) { logits_[static_cast<size_t>(i)] = value; });
+  }
+
+  // Runs a stream through block b; after the last block its KL is known.
+  void advance(size_t b, Stream& stream, const BlockParameters& parameters,
+               const SequenceInput& input) const {
+    const bool last = b + 1 == state_.blocks.size();
+    if (!last) {
+      stream.activations->resize(sequences_, state_.calibration.length,
+                                 graph_.value(state_.blocks[b].output).shape.back());
+    }
+    run_block(context_, whole_block(b), parameters, 0, sequences_, input,
+              [&](int64_t i, const at::Tensor& value) {
+                if (last) {
+                  stream.kl[static_cast<size_t>(i)] =
+                      mean_kl(logits_[static_cast<size_t>(i)], value);
+                } else {
+                  stream.activations->sequence(i).copy_(value);
+                  stream.activations->release(i);
+                }
+              });
+  }
+
+  // Puts the codes that step 1 left into block b and predicts the loss from the change of their
+  // outputs on the anchor sequences themselves.
+  double round_block(size_t b, const BlockParameters& original, BlockParameters& rounded) const {
+    const Block& block = state_.blocks[b];
+    std::map<size_t, at::Tensor> differences;  // by node
+    std::vector<ValueId> inputs;
+    for (const MatrixTask& task : state_.tasks) {
+      for (const MatrixUse& use : task.uses) {
+        if (use.block != b) continue;
+        const MappedFile codes(context_.workspace.folder() / (anchor_record(task, b) + ".bin"));
+        const CodedTensor coded{task.tensor->name, task.tensor->shape, anchor_scheme(task, bits_),
+                                codes.bytes()};
+        std::vector<float> values(static_cast<size_t>(task.shape().rows * task.shape().cols));
+        decode_tensor(coded, context_.pool, values.data());
+        rounded.set(context_, task.id, values);
+        differences[use.node] = rounded.get(task.id) - original.get(task.id);
+        inputs.push_back(use.input);
+      }
+    }
+    std::vector<double> predicted(static_cast<size_t>(sequences_), 0.0);
+    const SequenceInput input = state_.probe_input(b);
+    context_.pool.run(sequences_, [&](int64_t i, int) {
+      use_one_torch_thread();
+      const at::NoGradGuard no_grad;
+      Environment values(graph_.values.size());
+      values[static_cast<size_t>(block.input)] = input(i).to(context_.device);
+      run_reference(graph_, block.begin, block.end, original.source(), values, inputs);
+      for (const auto& [node, difference] : differences) {
+        const at::Tensor x = values[static_cast<size_t>(graph_.nodes[node].inputs[0])];
+        const at::Tensor change = graph_.nodes[node].op == "embedding"
+                                      ? at::embedding(difference, x)
+                                      : at::matmul(x, difference.t());
+        const at::Tensor square = change.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
+        const double* e = square.data_ptr<double>();
+        for (int64_t r = 0; r < square.numel(); ++r) {
+          predicted[static_cast<size_t>(i)] +=
+              0.5 * sensitivity_[node][static_cast<size_t>(r)] * e[r];
+        }
+      }
+    });
+    double sum = 0;
+    for (const double p : predicted) sum += p;
+    return sum / static_cast<double>(sequences_);
+  }
+
+  const Context& context_;
+  const SurveyState& state_;
+  const Graph& graph_;
+  const std::vector<std::vector<double>>& sensitivity_;
+  double bits_;
+  int64_t sequences_;
+  std::vector<at::Tensor> logits_;  // of the original, [sequences]
 };
 
 }  // namespace
 
-double BlockAnchor::factor() const {
+double Anchor::factor() const {
   // Far from 1 the second-order picture is wrong, or the KL is below the noise: trust it less.
   if (!(predicted_kl_nats > 0) || !(measured_kl_nats > 1e-9)) return 1;
   return std::clamp(measured_kl_nats / predicted_kl_nats, 0.1, 10.0);
 }
 
-std::vector<BlockAnchor> measure_anchors(const Context& context, const SurveyState& state,
-                                         const std::vector<std::vector<double>>& sensitivity,
-                                         double bits) {
-  const Graph& graph = context.model.graph;
-  const CalibrationSet& calibration = state.calibration;
-  const size_t blocks = state.blocks.size();
-  const int64_t sequences =
-      std::clamp<int64_t>(kTokens / calibration.length, 1, calibration.probes);
-  // As many anchors as cost no more than one forward pass over the calibration text; each runs half
-  // of the network on average.
-  const size_t affordable = static_cast<size_t>(2 * calibration.count / sequences);
-  const size_t count = std::clamp<size_t>(affordable, std::min<size_t>(4, blocks), blocks);
-  std::vector<bool> anchored(blocks, false);
-  for (size_t i = 0; i < count; ++i)
-    anchored[count == 1 ? 0 : i * (blocks - 1) / (count - 1)] = true;
-
-  std::vector<Stream> streams;
-  context.progress.begin("anchors", static_cast<double>(blocks));
-  for (size_t b = 0; b < blocks; ++b) {
-    const Block& block = state.blocks[b];
-    const bool last = b + 1 == blocks;
-    context.progress.update(static_cast<double>(b), block.name);
-    BlockParameters parameters(context, block.begin, block.end);
-    BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
-
-    // The original's logits, against which the streams are compared.
-    std::vector<at::Tensor> logits(static_cast<size_t>(last ? sequences : 0));
-    if (last) {
-      run_block(
-          context, run, parameters, 0, sequences, state.probe_input(b),
-          [&](int64_t i, const at::Tensor& value) { logits[static_cast<size_t>(i)] = value; });
-    }
-    const auto advance = [&](Stream& stream, const SequenceInput& input) {
-      if (!last) {
-        stream.activations->resize(sequences, calibration.length,
-                                   graph.value(block.output).shape.back());
-      }
-      run_block(
-          context, run, parameters, 0, sequences, input, [&](int64_t i, const at::Tensor& value) {
-            if (last) {
-              stream.kl[static_cast<size_t>(i)] = mean_kl(logits[static_cast<size_t>(i)], value);
-            } else {
-              stream.activations->sequence(i).copy_(value);
-              stream.activations->release(i);
-            }
-          });
-    };
-    for (Stream& stream : streams) {
-      advance(stream, [&](int64_t i) { return stream.activations->sequence(i).clone(); });
-    }
-    if (!anchored[b]) continue;
-
-    // Round the block; predict from the error that this makes on these very sequences.
-    Stream stream{b, 0,
-                  std::make_unique<ActivationStore>(context.workspace.folder(),
-                                                    context.activation_memory() / blocks),
-                  std::vector<double>(static_cast<size_t>(sequences), 0.0)};
-    const Solver& nearest = Registry<Solver>::instance().get("nearest");
-    const Options defaults(nearest.info().options);
-    std::map<size_t, at::Tensor> differences;  // by node
-    std::vector<ValueId> inputs;
-    for (const MatrixTask& task : state.tasks) {
-      for (const MatrixUse& use : task.uses) {
-        if (use.block != b) continue;
-        const at::Tensor weights = parameters.get(task.id);
-        const at::Tensor host = weights.cpu().contiguous();
-        const Problem problem{{host.data_ptr<float>(), static_cast<size_t>(host.numel())},
-                              task.shape(),
-                              nullptr,
-                              scheme_near(task, bits)};
-        parameters.set(context, task.id, nearest.solve(problem, defaults, context.pool).values);
-        differences[use.node] = parameters.get(task.id) - weights;
-        inputs.push_back(use.input);
-      }
-    }
-    std::vector<double> predicted(static_cast<size_t>(sequences), 0.0);
-    {
-      // Inputs of the matrices under the original weights, from a run with the original parameters.
-      const BlockParameters original(context, block.begin, block.end);
-      const SequenceInput input = state.probe_input(b);
-      context.pool.run(sequences, [&](int64_t i, int) {
-        use_one_torch_thread();
-        const at::NoGradGuard no_grad;
-        Environment values(graph.values.size());
-        values[static_cast<size_t>(block.input)] = input(i).to(context.device);
-        run_reference(graph, block.begin, block.end, original.source(), values, inputs);
-        for (const auto& [node, difference] : differences) {
-          const at::Tensor x = values[static_cast<size_t>(graph.nodes[node].inputs[0])];
-          const at::Tensor change = graph.nodes[node].op == "embedding"
-                                        ? at::embedding(difference, x)
-                                        : at::matmul(x, difference.t());
-          const at::Tensor square = change.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
-          const double* e = square.data_ptr<double>();
-          for (int64_t r = 0; r < square.numel(); ++r) {
-            predicted[static_cast<size_t>(i)] +=
-                0.5 * sensitivity[node][static_cast<size_t>(r)] * e[r];
-          }
-        }
-      });
-    }
-    for (const double p : predicted) stream.predicted += p / static_cast<double>(sequences);
-    advance(stream, state.probe_input(b));
-    streams.push_back(std::move(stream));
+double Anchors::block_factor(size_t block) const {
+  const Anchor* before = nullptr;
+  const Anchor* after = nullptr;
+  for (const Anchor& anchor : blocks) {
+    if (anchor.block <= block) before = &anchor;
+    if (anchor.block >= block && after == nullptr) after = &anchor;
   }
-  context.progress.end();
+  if (before == nullptr) return after == nullptr ? 1 : after->factor();
+  if (after == nullptr || after == before) return before->factor();
+  const double share = static_cast<double>(block - before->block) /
+                       static_cast<double>(after->block - before->block);
+  return std::exp((1 - share) * std::log(before->factor()) + share * std::log(after->factor()));
+}
 
-  std::vector<BlockAnchor> anchors;
-  for (const Stream& stream : streams) {
-    BlockAnchor anchor{stream.block, stream.predicted, 0};
-    for (const double kl : stream.kl)
-      anchor.measured_kl_nats += kl / static_cast<double>(sequences);
-    anchors.push_back(anchor);
+const Scheme& anchor_scheme(const MatrixTask& task, double bits) {
+  const double weights = static_cast<double>(task.shape().rows * task.shape().cols);
+  const auto distance = [&](size_t s) {
+    return std::abs(8 * static_cast<double>(task.bytes[s]) / weights - bits);
+  };
+  size_t best = 0;
+  for (size_t s = 1; s + 1 < task.schemes.size(); ++s) {
+    if (distance(s) < distance(best)) best = s;
   }
-  return anchors;
+  return task.schemes[best];
+}
+
+std::string anchor_record(const MatrixTask& task, size_t block) {
+  return fmt::format("anchor-{}-{}", task.id, block);
+}
+
+Anchors measure_anchors(const Context& context, const SurveyState& state,
+                        const std::vector<std::vector<double>>& sensitivity, double bits) {
+  return AnchorMeasurement(context, state, sensitivity, bits).run();
 }
 
 }  // namespace bitsmith

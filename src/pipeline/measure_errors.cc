@@ -78,6 +78,19 @@ UseErrors table_errors(const Context& context, const SurveyState& state, size_t 
   return result;
 }
 
+// Leaves the whole matrix, coded for step 3, in the workspace.
+void save_anchor(const Context& context, const MatrixTask& task, size_t block,
+                 const Chosen<Solver>& solver, const at::Tensor& weights,
+                 const InputStatistics* statistics, double bits) {
+  const at::Tensor host = weights.cpu().contiguous();
+  const Problem problem{{host.data_ptr<float>(), static_cast<size_t>(host.numel())},
+                        task.shape(),
+                        statistics,
+                        anchor_scheme(task, bits)};
+  context.workspace.save_bytes(anchor_record(task, block),
+                               solver.part->solve(problem, solver.options, context.pool).bytes);
+}
+
 json to_json(const std::vector<UseErrors>& errors) {
   json list = json::array();
   for (const UseErrors& e : errors) {
@@ -107,7 +120,7 @@ SequenceInput SurveyState::probe_input(size_t block) const {
   return [store](int64_t i) { return store->sequence(i); };
 }
 
-void measure_errors(const Context& context, SurveyState& state) {
+void measure_errors(const Context& context, SurveyState& state, double bits) {
   const Graph& graph = context.model.graph;
   const CalibrationSet& calibration = state.calibration;
   ActivationStore activations(context.workspace.folder(), context.activation_memory());
@@ -179,6 +192,7 @@ void measure_errors(const Context& context, SurveyState& state) {
         const at::Tensor& weights = parameters.get(task.id);
         if (use.table) {
           errors.push_back(table_errors(context, state, t, use.node, weights));
+          save_anchor(context, task, b, state.recipe.table_solver, weights, nullptr, bits);
           continue;
         }
         auto& shared = statistics[use.input];
@@ -191,6 +205,7 @@ void measure_errors(const Context& context, SurveyState& state) {
           shared = std::make_unique<InputStatistics>(task.shape().cols, std::move(mean));
         }
         errors.push_back(linear_errors(context, state, t, use.node, weights, *shared));
+        save_anchor(context, task, b, state.recipe.matrix_solver, weights, shared.get(), bits);
       }
     }
     context.workspace.save(record, to_json(errors));

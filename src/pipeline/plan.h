@@ -22,7 +22,7 @@ struct Plan {
   int64_t weights = 0;
   std::optional<double> predicted_kl_nats;  // nothing was surveyed: unknown
   std::vector<double> losses;               // [tasks], predicted, empty if unknown
-  std::vector<BlockAnchor> anchors;
+  Anchors anchors;
   uint64_t peak_memory_bytes = 0;  // estimate of compressing
   double seconds = 0;              // estimate of compressing, after the survey
 

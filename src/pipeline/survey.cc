@@ -8,19 +8,14 @@ namespace {
 
 using nlohmann::json;
 
-// The anchor's factor at `block`, between anchors by interpolation of its logarithm.
-double factor_at(const std::vector<BlockAnchor>& anchors, size_t block) {
-  const BlockAnchor* before = nullptr;
-  const BlockAnchor* after = nullptr;
-  for (const BlockAnchor& anchor : anchors) {
-    if (anchor.block <= block) before = &anchor;
-    if (anchor.block >= block && after == nullptr) after = &anchor;
-  }
-  if (before == nullptr) return after == nullptr ? 1 : after->factor();
-  if (after == nullptr || after == before) return before->factor();
-  const double share = static_cast<double>(block - before->block) /
-                       static_cast<double>(after->block - before->block);
-  return std::exp((1 - share) * std::log(before->factor()) + share * std::log(after->factor()));
+json to_json(const Anchor& anchor) {
+  return {{"block", anchor.block},
+          {"predicted", anchor.predicted_kl_nats},
+          {"measured", anchor.measured_kl_nats}};
+}
+
+Anchor anchor_from_json(const json& a) {
+  return {a.at("block"), a.at("predicted"), a.at("measured")};
 }
 
 double use_loss(const UseErrors& use, size_t scheme, const std::vector<double>& sensitivity) {
@@ -42,14 +37,14 @@ Survey run_survey(const Context& context, const std::vector<Block>& blocks,
   Survey survey;
   if (const auto finished = context.workspace.load("survey")) {
     survey.losses = finished->at("losses").get<std::vector<std::vector<double>>>();
-    for (const json& a : finished->at("anchors")) {
-      survey.anchors.push_back({a.at("block"), a.at("predicted"), a.at("measured")});
-    }
+    for (const json& a : finished->at("anchors"))
+      survey.anchors.blocks.push_back(anchor_from_json(a));
+    survey.anchors.joint = anchor_from_json(finished->at("joint"));
     survey.seconds = finished->at("seconds");
     return survey;
   }
   SurveyState state{blocks, tasks, recipe, calibration, {}, {}};
-  measure_errors(context, state);
+  measure_errors(context, state, bits);
   const std::vector<std::vector<double>> sensitivity = measure_sensitivity(context, state);
   survey.anchors = measure_anchors(context, state, sensitivity, bits);
 
@@ -59,17 +54,17 @@ Survey run_survey(const Context& context, const std::vector<Block>& blocks,
     size_t block = 0;
     for (const MatrixUse& u : task.uses) block = u.node == use.node ? u.block : block;
     for (size_t s = 0; s + 1 < task.schemes.size(); ++s) {
-      survey.losses[use.task][s] +=
-          use_loss(use, s, sensitivity[use.node]) * factor_at(survey.anchors, block);
+      survey.losses[use.task][s] += use_loss(use, s, sensitivity[use.node]) *
+                                    survey.anchors.block_factor(block) *
+                                    survey.anchors.joint.factor();
     }
   }
   survey.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  json record = {
-      {"losses", survey.losses}, {"anchors", json::array()}, {"seconds", survey.seconds}};
-  for (const BlockAnchor& a : survey.anchors) {
-    record["anchors"].push_back(
-        {{"block", a.block}, {"predicted", a.predicted_kl_nats}, {"measured", a.measured_kl_nats}});
-  }
+  json record = {{"losses", survey.losses},
+                 {"anchors", json::array()},
+                 {"joint", to_json(survey.anchors.joint)},
+                 {"seconds", survey.seconds}};
+  for (const Anchor& a : survey.anchors.blocks) record["anchors"].push_back(to_json(a));
   context.workspace.save("survey", record);
   return survey;
 }
