@@ -9,8 +9,7 @@ using Inputs = std::vector<at::Tensor>;
 at::Tensor embedding(const Node&, const Inputs& in) { return at::embedding(in[1], in[0]); }
 
 at::Tensor linear(const Node&, const Inputs& in) {
-  return at::linear(in[0], in[1],
-                    in[2].defined() ? c10::optional<at::Tensor>(in[2]) : c10::nullopt);
+  return in[2].defined() ? at::linear(in[0], in[1], in[2]) : at::linear(in[0], in[1]);
 }
 
 at::Tensor rms_norm(const Node& node, const Inputs& in) {
