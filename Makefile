@@ -1,4 +1,5 @@
 # The commands of the README. Everything else is CMake: see CMakePresets.json.
+# CMAKE_ARGS: more options for CMake, as in  make test CMAKE_ARGS=-DBITSMITH_WERROR=ON
 BUILD := build/release
 BITSMITH := $(BUILD)/bin/bitsmith
 
@@ -10,7 +11,7 @@ setup:
 	@scripts/setup.sh
 
 build: setup
-	@[ -f $(BUILD)/build.ninja ] || cmake --preset release
+	@{ [ -f $(BUILD)/build.ninja ] && [ -z '$(CMAKE_ARGS)' ]; } || cmake --preset release $(CMAKE_ARGS)
 	@cmake --build $(BUILD)
 
 test: build
