@@ -3,7 +3,7 @@
 # what was lost on a text that neither model has seen, and let the compressed model write.
 #   scripts/demo.sh BITSMITH [OUTPUT_FOLDER]        BITSMITH: the built program
 # A run that was stopped is resumed by the next one; a finished one is made anew.
-set -euo pipefail
+set -Eeuo pipefail
 export LC_ALL=C
 trap 'echo "demo: failed in line $LINENO: $BASH_COMMAND" >&2' ERR
 SECONDS=0
@@ -17,7 +17,15 @@ mkdir -p "$out"
 
 step() { printf '\n== %s\n' "$1"; }
 # Shows a command as the reader would type it, then runs it.
-show() { printf '$ bitsmith %s\n' "${*//$root\//}"; "$bitsmith" "$@"; }
+show() {
+  local line="bitsmith" argument
+  for argument in "$@"; do
+    case $argument in *' '*) argument="\"$argument\"" ;; esac
+    line+=" ${argument#"$root"/}"
+  done
+  printf '$ %s\n' "$line"
+  "$bitsmith" "$@"
+}
 
 # `bitsmith --json` prints one key on a line, indented by two for each level. This makes lines like
 # "model.perplexity.value 48.34" of it; of a list of objects the last one wins.
@@ -43,7 +51,7 @@ echo "No text is given, so the model writes the text that it is calibrated on."
 show compress "$model" --bits 3.0 -o "$small"
 
 step "2. Measure: both models on a tale that neither has seen"
-echo "\$ bitsmith eval ${small//$root\//} --against models/classics-7m --text models/tale.txt"
+echo "\$ bitsmith eval ${small#"$root"/} --against models/classics-7m --text models/tale.txt"
 "$bitsmith" eval "$small" --against "$model" --text "$text" --json --quiet >"$out/demo-eval.json"
 # A short prompt, so that the speed is that of writing from an empty context.
 for name in original compressed; do
@@ -87,4 +95,4 @@ show run "$small" "It was a dark night, and the captain" -n 120 --temperature 0.
 
 minutes=$((SECONDS / 60))
 step "Done in $minutes min $((SECONDS % 60)) s"
-echo "The compressed model is ${small//$root\//}, $(stat -c %s "$small") bytes with its tokenizer."
+echo "The compressed model is ${small#"$root"/}, $(stat -c %s "$small") bytes with its tokenizer."
