@@ -16,8 +16,6 @@
 #define HWY_TARGET_INCLUDE "runtime/kernels/int_panels.cc"
 #include "hwy/foreach_target.h"
 //
-#include "hwy/cache_control.h"
-//
 #include "runtime/kernels/target-inl.h"
 #if HWY_TARGET != HWY_SCALAR
 #include "runtime/kernels/int_vector-inl.h"
@@ -33,9 +31,6 @@ void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* /*scratc
 }
 
 #else
-
-// How far ahead of the loads to ask for codes: hardware prefetchers stop at page borders.
-constexpr int64_t kPrefetchBytes = 4096;
 
 constexpr auto kRows = static_cast<int64_t>(kPartRows);
 
@@ -112,7 +107,6 @@ HWY_NOINLINE void multiply_token(const Work& work, int64_t panel, const Tile& ti
   for (size_t part = 0; part < kParts; ++part) {
     PlaneCursor planes(layout, codes + part * kPartBytes);
     GroupCursor scales = work.groups(panel, part);
-    const uint8_t* prefetch = codes + kPrefetchBytes;
     const int8_t* HWY_RESTRICT x = tile.codes;
     const float* HWY_RESTRICT x_scales = tile.scales;
     const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
@@ -122,13 +116,7 @@ HWY_NOINLINE void multiply_token(const Work& work, int64_t panel, const Tile& ti
       const int64_t end = std::min(g + work.groups_per_scale, groups);
       const int64_t full_end = std::min(end, full_groups);
       for (; g < full_end; ++g) {
-        for (int i = 0; i < kBits; ++i) hwy::Prefetch(prefetch + i * 64);
-        prefetch += 64 * kBits;
-        Bytes w[8];
-        unpack8<kBits>(planes, w);
-        Ints dot = start_dot<kWholeZero>(neg_sums[g], kBits - 1);
-        unroll<8>([&](auto i)
-                      BITSMITH_UNROLLED { dot = dot4<kBits>(dot, w[i], load_quad(x + i * 4)); });
+        const Ints dot = dot8<kBits>(planes, x, start_dot<kWholeZero>(neg_sums[g], kBits - 1));
         x += 32;
         y = add_dot<kWholeZero>(dot, group, neg_sums[g], x_scales[g], y);
       }

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "codecs/int_layout.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "runtime/kernels/target-inl.h"
 
@@ -86,18 +87,46 @@ HWY_INLINE Bytes shift_left(Bytes v) {
   }
 }
 
-// Adds the bits of one plane to the codes of 8 quads, w[0..8); `plane` points at this part's bytes
-// of the first of the 8 * kWidth / 8 vectors.
+// Goes over the planes of a part, 8 quads at a time.
+class PlaneCursor {
+ public:
+  HWY_INLINE PlaneCursor(const IntLayout& layout, const uint8_t* part)
+      : planes_{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes},
+        ahead_(layout.plane_count == 1 ? kAheadBytes : layout.panel_code_bytes) {}
+
+  // The first of the kWidth vectors of plane i (widest first), which are passed by.
+  template <int kWidth>
+  HWY_INLINE const uint8_t* next(size_t i) {
+    const uint8_t* vectors = planes_[i];
+    planes_[i] += kWidth * 64;
+    return vectors;
+  }
+
+  // Also asks for what will be loaded later: hardware prefetchers stop at page borders. A single
+  // plane is one stream over all panels; several are in step with those of the next panel.
+  HWY_INLINE Bytes load(const uint8_t* vector) const {
+    hwy::Prefetch(vector + ahead_);
+    return hn::LoadU(BytesTag(), vector);
+  }
+
+ private:
+  static constexpr int64_t kAheadBytes = 4096;
+  const uint8_t* planes_[3];
+  int64_t ahead_;
+};
+
+// Adds the bits of plane i to the codes of 8 quads, w[0..8).
 template <int kWidth, int kShift>
-HWY_INLINE void merge_plane(const uint8_t* HWY_RESTRICT plane, Bytes* HWY_RESTRICT w) {
+HWY_INLINE void merge_plane(PlaneCursor& cursor, size_t i, Bytes* HWY_RESTRICT w) {
   constexpr size_t kQuads = 8 / kWidth;  // per vector
   const Bytes mask = hn::Set(BytesTag(), static_cast<uint8_t>(((1 << kWidth) - 1) << kShift));
+  const uint8_t* vectors = cursor.next<kWidth>(i);
   unroll<kWidth>([&](auto v) BITSMITH_UNROLLED {
-    const Bytes packed = hn::LoadU(BytesTag(), plane + v * 64);
-    unroll<kQuads>([&](auto i) BITSMITH_UNROLLED {
-      constexpr int kMove = kShift - kWidth * static_cast<int>(decltype(i)::value);
+    const Bytes packed = cursor.load(vectors + v * 64);
+    unroll<kQuads>([&](auto quad) BITSMITH_UNROLLED {
+      constexpr int kMove = kShift - kWidth * static_cast<int>(decltype(quad)::value);
       const Bytes moved = shift_left<kMove>(packed);
-      Bytes& out = w[v * kQuads + i];
+      Bytes& out = w[v * kQuads + quad];
       if constexpr (kWidth == 8) {
         out = moved;
       } else if constexpr (kShift == 0) {
@@ -109,13 +138,6 @@ HWY_INLINE void merge_plane(const uint8_t* HWY_RESTRICT plane, Bytes* HWY_RESTRI
   });
 }
 
-// Where the next 8 quads of a part lie in each plane.
-struct PlaneCursor {
-  PlaneCursor(const IntLayout& layout, const uint8_t* part)
-      : planes{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes} {}
-  const uint8_t* planes[3];  // as in IntLayout: widest first
-};
-
 // The codes of the next 8 quads.
 template <int kBits>
 HWY_INLINE void unpack8(PlaneCursor& cursor, Bytes* HWY_RESTRICT w) {
@@ -123,15 +145,19 @@ HWY_INLINE void unpack8(PlaneCursor& cursor, Bytes* HWY_RESTRICT w) {
   constexpr int kTwo = kBits & 2 ? 2 : 0;
   constexpr size_t kTwoAt = kFour ? 1 : 0;
   constexpr size_t kOneAt = kTwoAt + (kTwo ? 1 : 0);
-  const auto next = [&](size_t i, int64_t width) BITSMITH_UNROLLED {
-    const uint8_t* plane = cursor.planes[i];
-    cursor.planes[i] += width * 64;
-    return plane;
-  };
-  if constexpr (kBits == 8) merge_plane<8, 0>(next(0, 8), w);
-  if constexpr (kFour != 0) merge_plane<4, 0>(next(0, 4), w);
-  if constexpr (kTwo != 0) merge_plane<2, kFour>(next(kTwoAt, 2), w);
-  if constexpr ((kBits & 1) != 0) merge_plane<1, kFour + kTwo>(next(kOneAt, 1), w);
+  if constexpr (kBits == 8) merge_plane<8, 0>(cursor, 0, w);
+  if constexpr (kFour != 0) merge_plane<4, 0>(cursor, 0, w);
+  if constexpr (kTwo != 0) merge_plane<2, kFour>(cursor, kTwoAt, w);
+  if constexpr ((kBits & 1) != 0) merge_plane<1, kFour + kTwo>(cursor, kOneAt, w);
+}
+
+// dot + the next 8 quads times the 32 activations at x.
+template <int kBits>
+HWY_INLINE Ints dot8(PlaneCursor& cursor, const int8_t* HWY_RESTRICT x, Ints dot) {
+  Bytes w[8];
+  unpack8<kBits>(cursor, w);
+  unroll<8>([&](auto i) BITSMITH_UNROLLED { dot = dot4<kBits>(dot, w[i], load_quad(x + i * 4)); });
+  return dot;
 }
 
 // The codes of one quad of one part, for any number of bits.
