@@ -16,7 +16,7 @@ for target in "$@"; do
   if [ -f "$root/fuzz/$target.dict" ]; then dictionary=("-dict=$root/fuzz/$target.dict"); fi
   echo "== $target, $seconds s"
   # -rss_limit_mb also bounds single allocations: a small file must not ask for much memory.
-  nice "$build/bin/$target" -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 \
+  nice -n 2 "$build/bin/$target" -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 \
     -max_len=16384 -print_final_stats=1 -artifact_prefix="$build/found/$target-" \
     "${dictionary[@]}" "$build/corpus/$target" "$root/fuzz/corpus/$target" \
     2>"$build/found/$target.log" || status=1
