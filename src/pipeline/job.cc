@@ -179,6 +179,8 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
   const int64_t batch = evaluation_batch_tokens(job.model, context);
   Executor compressed(job.model.graph, parameters, pool, batch);
   Executor original(job.model, pool, batch);
+  compressed.release_weights_after_use();
+  original.release_weights_after_use();
   return evaluate(compressed, &original, windows, progress);
 }
 

@@ -1,7 +1,5 @@
 #include "pipeline/sweep.h"
 
-#include <algorithm>
-
 #include "pipeline/job.h"
 #include "text/corpus.h"
 
@@ -19,23 +17,22 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   for (const double b : bits) job.check_budget({b, std::nullopt});
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  TemporaryWorkspace surveyed("survey");
-  const Context context{job.model,  pool,         progress,         surveyed.workspace,
-                        job.device, request.seed, request.ram_bytes};
-  const CalibrationSet calibration = *job.calibrate(pool, progress);
-  const double middle = (*std::ranges::min_element(bits) + *std::ranges::max_element(bits)) / 2;
-  const Survey survey = job.survey(context, calibration, middle);
-  const Windows windows = text.empty() ? probe_windows(calibration)
+  std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
+  const Windows windows = text.empty() ? probe_windows(*calibration)
                                        : cut_windows(*make_tokenizer(job.model.tokenizer_files),
                                                      read_text(text), default_context(job.model));
 
   SweepReport report;
   for (const double b : bits) {
-    const Plan plan = job.plan({b, std::nullopt}, &calibration, &survey);
+    // The survey too belongs to the point: its anchors lie at the budget.
+    TemporaryWorkspace temporary("sweep");
+    const Context context{job.model,  pool,         progress,         temporary.workspace,
+                          job.device, request.seed, request.ram_bytes};
+    const Survey survey = job.survey(context, *calibration, b);
+    const Plan plan = job.plan({b, std::nullopt}, &*calibration, &survey);
     report.original_bytes = plan.original_bytes;
     report.original_bpw = plan.original_bpw();
-    surveyed.workspace.forget("block-");
-    const auto encoded = encode(context, job.blocks, job.tasks, job.recipe, plan, &calibration);
+    const auto encoded = encode(context, job.blocks, job.tasks, job.recipe, plan, &*calibration);
     report.points.push_back(
         {b, plan.tensor_bytes, plan.bpw(), *plan.predicted_kl_nats,
          measure_quality(job, job.parameters(encoded), windows, pool, progress)});

@@ -1,4 +1,4 @@
-// The curve of size against quality: one survey, many budgets.
+// The curve of size against quality.
 #pragma once
 
 #include "pipeline/compress.h"

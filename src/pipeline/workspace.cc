@@ -2,8 +2,6 @@
 
 #include <unistd.h>
 
-#include <vector>
-
 #include "core/error.h"
 #include "core/output_file.h"
 
@@ -62,14 +60,6 @@ std::filesystem::path Workspace::save_bytes(const std::string& name,
   file.write(bytes);
   file.commit();
   return path;
-}
-
-void Workspace::forget(const std::string& prefix) {
-  std::vector<std::filesystem::path> paths;
-  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-    if (entry.path().filename().string().starts_with(prefix)) paths.push_back(entry.path());
-  }
-  for (const auto& path : paths) std::filesystem::remove(path);
 }
 
 void Workspace::remove() {

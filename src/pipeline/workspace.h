@@ -24,9 +24,6 @@ class Workspace {
   void save(const std::string& name, const nlohmann::json& record);
   std::filesystem::path save_bytes(const std::string& name, std::span<const std::byte> bytes);
 
-  // Removes the records and bytes whose names start with `prefix`.
-  void forget(const std::string& prefix);
-
   // Removes the folder: the job is done.
   void remove();
 

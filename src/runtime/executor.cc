@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/interrupt.h"
+#include "core/mapped_file.h"
 #include "runtime/fuse_graph.h"
 #include "runtime/memory_plan.h"
 #include "runtime/native_operator.h"
@@ -59,6 +60,11 @@ Executor::Executor(const Graph& source, const std::map<std::string, CodedTensor>
       channels_[static_cast<size_t>(id)] = preparation.channels(id);
     }
     steps_.push_back(op->prepare(preparation, node));
+    step_weights_.emplace_back();
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue || graph.value(id).kind != ValueKind::kParameter) continue;
+      if (graph.value(id).shape.size() > 1) step_weights_.back() = preparation.parameter(id).bytes;
+    }
     in_place.push_back(op->in_place_inputs());
     const Operator* meaning = Registry<Operator>::instance().find(node.op);
     if (meaning != nullptr && !meaning->positionwise) narrow_before_ = n + 1;  // fused ones are
@@ -154,6 +160,7 @@ void Executor::run_batch(std::span<const int64_t> wanted, float* logits) {
       if (wanted.empty()) return;
     }
     steps_[n]->run(batch);
+    if (release_weights_) release_pages(step_weights_[n]);
   }
   if (narrow_before_ == steps_.size()) narrow(wanted);
   if (!output_outside_) {

@@ -63,6 +63,11 @@ class Executor {
     return run({&segment, 1}, logits);
   }
 
+  // From now on the pages of a step's weights are given back as soon as it has run, so that a model
+  // in a mapped file takes memory for one layer only; for models larger than memory, in large
+  // batches.
+  void release_weights_after_use() { release_weights_ = true; }
+
   int64_t output_channels() const { return output_channels_; }  // V
   int64_t max_batch_tokens() const { return max_batch_tokens_; }
   ThreadPool& pool() const { return pool_; }
@@ -91,6 +96,8 @@ class Executor {
   int64_t row_elements_ = 0;
   std::vector<KvShape> cache_shapes_;  // of the attention nodes
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<std::span<const std::byte>> step_weights_;  // [steps], empty for most
+  bool release_weights_ = false;
   std::unique_ptr<Batch> batch_;
 
   struct Buffer {  // uninitialised float32, aligned to a cache line, grows and never shrinks
