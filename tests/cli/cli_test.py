@@ -1,0 +1,331 @@
+"""Runs the built `bitsmith` as a user does: help, exit codes, JSON, output of every command.
+
+    cli_test.py PATH_OF_BITSMITH
+
+Needs no packages. A model of some 130 kB is written here byte by byte, so that nothing but the
+program itself is tested; real models are used when they are there.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+PROGRAM = sys.argv.pop(1)
+SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
+COMMANDS = ["run", "eval", "inspect", "bench", "list"]
+COMPILER_COMMANDS = ["compress", "plan", "sweep"]
+
+
+def bitsmith(*arguments, stdin=""):
+    return subprocess.run([PROGRAM, *arguments], input=stdin, capture_output=True, text=True,
+                          timeout=300)
+
+
+def byte_characters():
+    """The characters that byte-level tokenizers write for the bytes 0 to 255."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = iter(range(256, 512))
+    return [chr(b if b in printable else next(others)) for b in range(256)]
+
+
+def write_model(folder, context=64):
+    """A random llama of one layer with a token for each byte."""
+    os.makedirs(folder)
+    hidden, ffn, heads, kv_heads, head_dim, vocab = 32, 64, 4, 2, 8, 257
+    config = {"model_type": "llama", "vocab_size": vocab, "hidden_size": hidden,
+              "intermediate_size": ffn, "num_hidden_layers": 1, "num_attention_heads": heads,
+              "num_key_value_heads": kv_heads, "head_dim": head_dim, "hidden_act": "silu",
+              "max_position_embeddings": context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+              "tie_word_embeddings": True}
+    layer = "model.layers.0."
+    shapes = {"model.embed_tokens.weight": [vocab, hidden],
+              layer + "input_layernorm.weight": [hidden],
+              layer + "self_attn.q_proj.weight": [heads * head_dim, hidden],
+              layer + "self_attn.k_proj.weight": [kv_heads * head_dim, hidden],
+              layer + "self_attn.v_proj.weight": [kv_heads * head_dim, hidden],
+              layer + "self_attn.o_proj.weight": [hidden, heads * head_dim],
+              layer + "post_attention_layernorm.weight": [hidden],
+              layer + "mlp.gate_proj.weight": [ffn, hidden],
+              layer + "mlp.up_proj.weight": [ffn, hidden],
+              layer + "mlp.down_proj.weight": [hidden, ffn],
+              "model.norm.weight": [hidden]}
+    generator = random.Random(1)
+    header, data = {}, b""
+    for name, shape in shapes.items():
+        count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+        values = [1.0 if len(shape) == 1 else generator.gauss(0, 0.15) for _ in range(count)]
+        raw = struct.pack(f"<{count}f", *values)
+        header[name] = {"dtype": "F32", "shape": shape,
+                        "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(folder, "model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+    with open(os.path.join(folder, "config.json"), "w") as file:
+        json.dump(config, file)
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    vocabulary = {character: byte for byte, character in enumerate(byte_characters())}
+    end = {"id": 256, "content": "<|end|>", "special": True, "single_word": False,
+           "lstrip": False, "rstrip": False, "normalized": False}
+    tokenizer = {"version": "1.0", "added_tokens": [end], "normalizer": None,
+                 "pre_tokenizer": level, "post_processor": None, "decoder": level,
+                 "model": {"type": "BPE", "vocab": vocabulary, "merges": []}}
+    with open(os.path.join(folder, "tokenizer.json"), "w") as file:
+        json.dump(tokenizer, file)
+    with open(os.path.join(folder, "tokenizer_config.json"), "w") as file:
+        json.dump({"eos_token": "<|end|>"}, file)
+
+
+class CommandLine(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="bitsmith-cli-")
+        cls.model = os.path.join(cls.folder, "model")
+        write_model(cls.model)
+        cls.text = os.path.join(cls.folder, "text.txt")
+        with open(cls.text, "w") as file:
+            file.write("It was a dark night, and the captain was asleep. " * 20)
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    def fails(self, code, *arguments):
+        """Expects this exit code, one line on standard error that begins with `bitsmith: `."""
+        result = bitsmith(*arguments)
+        self.assertEqual(result.returncode, code, result)
+        self.assertEqual(result.stdout, "")
+        lines = result.stderr.splitlines()
+        self.assertEqual(len(lines), 1, result.stderr)
+        self.assertTrue(lines[0].startswith("bitsmith: "), result.stderr)
+        return lines[0]
+
+    def works(self, *arguments, stdin=""):
+        result = bitsmith(*arguments, stdin=stdin)
+        self.assertEqual(result.returncode, 0, result)
+        return result.stdout
+
+    # Help
+
+    def test_no_arguments_show_the_help(self):
+        text = self.works()
+        for command in COMMANDS + COMPILER_COMMANDS:
+            self.assertIn("\n  " + command + " ", text)
+        self.assertEqual(text, self.works("--help"))
+
+    def test_version(self):
+        self.assertRegex(self.works("--version"), r"^bitsmith \d+\.\d+\.\d+\n$")
+
+    def test_every_command_teaches_by_example(self):
+        for command in COMMANDS:
+            text = self.works(command, "--help")
+            self.assertIn("bitsmith " + command + " ", text)
+            self.assertIn("Examples:", text)
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 110, line)
+
+    # Errors
+
+    def test_wrong_arguments(self):
+        for arguments in (["nonsense"], ["run"], ["run", self.model], ["eval", self.model],
+                          ["run", self.model, "x", "--temperature", "-1"],
+                          ["run", self.model, "x", "--threads", "0"],
+                          ["bench", self.model, "--prompt", "0"], ["inspect"],
+                          ["list", "codecs", "more"]):
+            result = bitsmith(*arguments)
+            self.assertEqual(result.returncode, 2, (arguments, result))
+            self.assertEqual(result.stdout, "")
+            self.assertNotEqual(result.stderr, "")
+
+    def test_missing_files(self):
+        nowhere = os.path.join(self.folder, "nowhere")
+        for command in (["inspect", nowhere], ["run", nowhere, "x"], ["bench", nowhere],
+                        ["eval", nowhere, "--text", self.text],
+                        ["eval", self.model, "--text", nowhere]):
+            self.assertIn("nowhere", self.fails(3, *command))
+        self.fails(3, "list", "nonsense")
+
+    def test_damaged_files(self):
+        broken = os.path.join(self.folder, "broken")
+        shutil.copytree(self.model, broken)
+        path = os.path.join(broken, "model.safetensors")
+        with open(path, "rb") as file:
+            good = file.read()
+        for bad in (b"", good[:7], good[:100], good[:-1], b"\xff" * 200):
+            with open(path, "wb") as file:
+                file.write(bad)
+            self.assertIn("safetensors", self.fails(4, "inspect", broken))
+        with open(os.path.join(broken, "config.json"), "w") as file:
+            file.write("{")
+        self.fails(4, "run", broken, "x")
+        checkpoint = os.path.join(self.folder, "bad.bitsmith")
+        with open(checkpoint, "wb") as file:
+            file.write(b"\x08\0\0\0\0\0\0\0{}      ")
+        self.fails(4, "inspect", checkpoint)
+
+    def test_unsupported_models(self):
+        other = os.path.join(self.folder, "other")
+        shutil.copytree(self.model, other)
+        with open(os.path.join(other, "config.json"), "w") as file:
+            json.dump({"model_type": "nonsense"}, file)
+        self.assertIn("nonsense", self.fails(5, "inspect", other))
+
+    def test_no_checksums_to_verify(self):
+        self.fails(5, "inspect", self.model, "--verify")
+
+    def test_text_too_short(self):
+        short = os.path.join(self.folder, "short.txt")
+        with open(short, "w") as file:
+            file.write("a")
+        self.fails(2, "eval", self.model, "--text", short)
+
+    def test_prompt_too_long(self):
+        self.assertIn("context", self.fails(2, "run", self.model, "x" * 65))
+
+    # Commands
+
+    def test_inspect(self):
+        text = self.works("inspect", self.model, "--tensors")
+        for word in ("huggingface", "llama", "attention.q", "f32", "model.norm.weight",
+                     "32.000"):
+            self.assertIn(word, text)
+        summary = json.loads(self.works("inspect", self.model, "--tensors", "--json"))
+        self.assertEqual(summary["format"], "huggingface")
+        self.assertEqual(len(summary["tensors"]), 11)
+        self.assertEqual(summary["bytes"], 4 * summary["weights"])
+        self.assertEqual(summary["weights"], sum(r["weights"] for r in summary["roles"]))
+        self.assertEqual(summary["operators"]["linear"], 8)
+
+    def test_list(self):
+        text = self.works("list")
+        for word in ("codec", "bf16", "solver", "gptq", "llama", "rms_norm"):
+            self.assertIn(word, text)
+        everything = json.loads(self.works("list", "--json"))
+        for kind, parts in everything.items():
+            self.assertTrue(parts, kind)
+            for part in parts:
+                self.assertTrue(part["id"] and part["summary"], part)
+        for word, kind in (("codecs", "codecs"), ("codec", "codecs"),
+                           ("families", "model families"), ("operators", "operators"),
+                           ("solvers", "solvers"), ("allocators", "allocators")):
+            chosen = json.loads(self.works("list", word, "--json"))
+            self.assertEqual(chosen, {kind: everything[kind]})
+        text = self.works("list", "codecs")
+        self.assertIn("bits", text)
+        self.assertIn("default", text)
+
+    def test_eval(self):
+        text = self.works("eval", self.model, "--text", self.text)
+        for word in ("perplexity", "bits/byte", "bpw", "15 windows of 64 tokens"):
+            self.assertIn(word, text)
+        one = json.loads(self.works("eval", self.model, "--text", self.text, "--json",
+                                    "--context", "32", "--tokens", "320", "--threads", "1"))
+        self.assertEqual(one["windows"], 10)
+        self.assertEqual(one["scored_tokens"], 310)
+        # A random model is about as good as guessing.
+        self.assertGreater(one["model"]["perplexity"]["value"], 100)
+        both = json.loads(self.works("eval", self.model, "--text", self.text, "--json", "--against",
+                                     self.model, "--context", "32", "--tokens", "320"))
+        self.assertEqual(both["divergence"]["kl_max_nats"], 0)
+        self.assertEqual(both["divergence"]["top1_agreement"]["value"], 1)
+        self.assertEqual(both["model"]["perplexity"], one["model"]["perplexity"])
+        self.assertIn("KL divergence", self.works("eval", self.model, "--text", self.text,
+                                                  "--against", self.model))
+
+    def test_run(self):
+        greedy = self.works("run", self.model, "It was", "-n", "12", "--temperature", "0")
+        self.assertTrue(greedy.startswith("It was"))
+        again = self.works("run", self.model, "It was", "-n", "12", "--temperature", "0",
+                           "--threads", "1")
+        self.assertEqual(greedy, again)
+        rest = self.works("run", self.model, "-", "-n", "12", "--temperature", "0", "--no-echo",
+                          stdin="It was")
+        self.assertEqual("It was" + rest, greedy)
+        seeds = {self.works("run", self.model, "It was", "-n", "12", "--seed", str(seed))
+                 for seed in (1, 2, 1, 2)}
+        self.assertEqual(len(seeds), 2)
+        self.assertEqual(self.works("run", self.model, "It was", "-n", "0"), "It was\n")
+        result = bitsmith("run", self.model, "It was", "-n", "5", "--raw", "--stats")
+        self.assertIn("tokens/s", result.stderr)
+
+    def test_run_stops_at_the_context(self):
+        result = bitsmith("run", self.model, "x" * 60, "-n", "100", "--raw")
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn("context", result.stderr)
+
+    def test_run_ends_cleanly_on_interrupt(self):
+        endless = os.path.join(self.folder, "endless")
+        write_model(endless, context=1 << 24)
+        process = subprocess.Popen([PROGRAM, "run", endless, "x", "-n", "1000000", "--raw"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(20)
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130, error)
+        self.assertTrue(out.endswith(b"\n"))
+        self.assertEqual(error, b"bitsmith: interrupted\n")
+
+    def test_bench(self):
+        report = json.loads(self.works("bench", self.model, "--threads", "1,2", "--prompt", "16",
+                                       "--tokens", "4", "--runs", "1", "--json"))
+        self.assertEqual([run["threads"] for run in report["runs"]], [1, 2])
+        for run in report["runs"]:
+            for figure in ("prompt_tokens_per_s", "text_tokens_per_s", "bandwidth_bytes_per_s",
+                           "bytes_per_token", "peak_operations_per_s", "peak_memory_bytes"):
+                self.assertGreater(run[figure], 0, figure)
+            self.assertTrue(run["kernels"])
+
+    def test_compiler_is_looked_for_beside_the_program(self):
+        alone = os.path.join(self.folder, "bin")
+        os.makedirs(alone)
+        program = os.path.join(alone, "bitsmith")
+        shutil.copy2(PROGRAM, program)
+        libraries = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(PROGRAM))), "lib")
+        environment = dict(os.environ, LD_LIBRARY_PATH=libraries)
+        arguments = [program, "compress", "model", "--bits", "4"]
+
+        def run():
+            return subprocess.run(arguments, capture_output=True, text=True, env=environment)
+
+        result = run()
+        self.assertEqual(result.returncode, 3, result)
+        self.assertIn("bitsmith-compiler", result.stderr)
+        for place in (os.path.join(self.folder, "libexec", "bitsmith"), alone):
+            os.makedirs(place, exist_ok=True)
+            helper = os.path.join(place, "bitsmith-compiler")
+            with open(helper, "w") as file:
+                file.write(f"#!/bin/sh\necho {place} \"$@\"\n")
+            os.chmod(helper, 0o755)
+            self.assertEqual(run().stdout, f"{place} compress model --bits 4\n")
+
+    def test_startup_time(self):
+        times = []
+        for _ in range(10):
+            start = time.perf_counter()
+            self.works("--version")
+            times.append(time.perf_counter() - start)
+        print(f"\nstartup: median {1000 * sorted(times)[5]:.1f} ms, "
+              f"best {1000 * min(times):.1f} ms", file=sys.stderr)
+
+    @unittest.skipUnless(os.path.isdir(os.path.join(DATA, "llm", "classics-7m")), "no real models")
+    def test_real_model(self):
+        model = os.path.join(DATA, "llm", "classics-7m")
+        text = self.works("run", model, "It was a dark night, and the captain", "-n", "20",
+                          "--temperature", "0")
+        self.assertTrue(text.startswith("It was a dark night, and the captain"))
+        self.assertGreater(len(text.split()), 12)
+        self.assertIn("6,819,072", self.works("inspect", model))
+
+
+if __name__ == "__main__":
+    unittest.main()
