@@ -3,21 +3,24 @@
 BUILD := build/release
 BITSMITH := $(BUILD)/bin/bitsmith
 
-.PHONY: all setup build test demo clean
+.PHONY: all setup configure build test demo clean
 
 all: build
 
 setup:
 	@scripts/setup.sh
 
-build: setup
+configure: setup
 	@{ [ -f $(BUILD)/build.ninja ] && [ -z '$(CMAKE_ARGS)' ]; } || cmake --preset release $(CMAKE_ARGS)
+
+build: configure
 	@cmake --build $(BUILD)
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure -j 2
 
-demo: build
+demo: configure
+	@cmake --build $(BUILD) --target bitsmith_cli bitsmith_compiler
 	@scripts/demo.sh $(BITSMITH)
 
 clean:
