@@ -57,7 +57,9 @@ def logits(folder, tokens):
     heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
     size = config.get("head_dim") or config["hidden_size"] // heads
     epsilon, theta = config["rms_norm_eps"], config["rope_theta"]
-    h = w["model.embed_tokens.weight"][tokens]
+    # A tied matrix is stored under either name.
+    embedding = w.get("model.embed_tokens.weight", w.get("lm_head.weight"))
+    h = embedding[tokens]
     time = len(tokens)
     mask = np.triu(np.full((time, time), -np.inf), 1)
     for i in range(config["num_hidden_layers"]):
@@ -77,8 +79,7 @@ def logits(folder, tokens):
         up = x @ w[p + "mlp.up_proj.weight"].T
         h = h + (gate / (1 + np.exp(-gate)) * up) @ w[p + "mlp.down_proj.weight"].T
     h = rms_norm(h, w["model.norm.weight"], epsilon)
-    head = w["model.embed_tokens.weight" if config["tie_word_embeddings"] else "lm_head.weight"]
-    return h @ head.T
+    return h @ (embedding if config["tie_word_embeddings"] else w["lm_head.weight"]).T
 
 
 def main():
