@@ -6,8 +6,7 @@ target_compile_options(bitsmith_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow $<$<BOOL:${BITSMITH_WERROR}>:-Werror>
   # GCC 12 at -O3 sees overlaps and overflows in std::string and fmt that are not there (GCC bug 105651).
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict -Wno-stringop-overflow>)
-target_compile_definitions(bitsmith_flags INTERFACE
-  BITSMITH_SOURCE_DIR="${PROJECT_SOURCE_DIR}" BITSMITH_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(bitsmith_flags INTERFACE BITSMITH_VERSION="${PROJECT_VERSION}")
 
 # bitsmith_library(name room...): a shared library, so that methods that register themselves are
 # never dropped by the linker; with "no as needed", since g++ drops whole libraries of which a program
@@ -36,6 +35,8 @@ function(bitsmith_room_tests library)
     if(files)
       add_executable(${program} ${files})
       target_link_libraries(${program} PRIVATE ${library} bitsmith_flags GTest::gmock GTest::gtest_main)
+      # Only tests know where the source lies: another folder then finds the library's objects in ccache.
+      target_compile_definitions(${program} PRIVATE BITSMITH_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
       gtest_discover_tests(${program} TEST_PREFIX "${room}: " PROPERTIES TIMEOUT 900
                            DISCOVERY_TIMEOUT 60)
     endif()
