@@ -1,6 +1,8 @@
 #include "graph/graph.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 namespace bitsmith {
 namespace {
@@ -14,6 +16,28 @@ const T& attribute(const Node& node, std::string_view name) {
          node.op, name);
   }
   return std::get<T>(it->second);
+}
+
+// Checks what every node must hold, whatever its operator.
+void check_node(const Node& node, const Shape& shape) {
+  constexpr int64_t kMaxElements = int64_t{1} << 48;
+  Shape known;  // a symbol may be 1
+  for (const int64_t extent : shape) known.push_back(extent < 0 ? 1 : extent);
+  const std::optional<int64_t> count = element_count(known);
+  if (!count || *count == 0 || *count > kMaxElements) {
+    fail(ErrorCode::kCorrupt, "graph: node '{}' ({}) makes {}, which is empty or too large",
+         node.name, node.op, to_string(shape));
+  }
+  const auto finite = [](double x) { return std::isfinite(x); };
+  for (const auto& [name, attribute] : node.attributes) {
+    const double* number = std::get_if<double>(&attribute);
+    const auto* numbers = std::get_if<std::vector<double>>(&attribute);
+    if ((number != nullptr && !finite(*number)) ||
+        (numbers != nullptr && !std::ranges::all_of(*numbers, finite))) {
+      fail(ErrorCode::kCorrupt, "graph: the attribute '{}' of node '{}' ({}) is not finite", name,
+           node.name, node.op);
+    }
+  }
 }
 
 // A parameter that methods compress: two extents or more.
@@ -43,6 +67,15 @@ const std::string& Node::text(std::string_view key) const {
 const std::vector<double>& Node::numbers(std::string_view key) const {
   return attribute<std::vector<double>>(*this, key);
 }
+const std::vector<int64_t>& Node::integers(std::string_view key) const {
+  // JSON does not tell what an empty list would hold.
+  static const std::vector<int64_t> kNone;
+  const auto it = attributes.find(key);
+  const auto* numbers =
+      it == attributes.end() ? nullptr : std::get_if<std::vector<double>>(&it->second);
+  if (numbers != nullptr && numbers->empty()) return kNone;
+  return attribute<std::vector<int64_t>>(*this, key);
+}
 
 ValueId Graph::find(std::string_view name) const {
   const auto it = std::ranges::find(values, name, &Value::name);
@@ -65,6 +98,7 @@ ValueId Graph::add_node(std::string_view op, std::string name, std::vector<Value
   const Operator& meaning = Registry<Operator>::instance().get(op);
   Node node{std::string(op), std::move(name), std::move(node_inputs), {}, std::move(attributes)};
   Shape shape = meaning.infer(*this, node);
+  check_node(node, shape);
   values.push_back({node.name, ValueKind::kActivation, std::move(shape), ""});
   const ValueId output = static_cast<ValueId>(values.size() - 1);
   node.outputs.push_back(output);
@@ -98,8 +132,8 @@ std::vector<Block> find_blocks(const Graph& graph) {
   for (const ValueId id : graph.outputs) last_use[static_cast<size_t>(id)] = n;
 
   std::vector<Block> blocks;
-  BITSMITH_ASSERT(graph.inputs.size() == 1);
-  std::vector<ValueId> live = {graph.inputs[0]};
+  BITSMITH_ASSERT(!graph.inputs.empty());
+  std::vector<ValueId> live = graph.inputs;
   Block block{0, 0, graph.inputs[0], kNoValue, ""};
   bool has_matrix = false;
   for (size_t i = 0; i < n; ++i) {
@@ -132,18 +166,17 @@ std::vector<Block> find_blocks(const Graph& graph) {
 void remove_dead_nodes(Graph& graph) {
   std::vector<bool> used(graph.values.size(), false);
   for (const ValueId id : graph.outputs) used[static_cast<size_t>(id)] = true;
+  const auto is_used = [&](const Node& node) {
+    return std::ranges::any_of(node.outputs,
+                               [&](ValueId id) { return used[static_cast<size_t>(id)]; });
+  };
   for (size_t i = graph.nodes.size(); i-- > 0;) {
-    const Node& node = graph.nodes[i];
-    const bool alive = std::ranges::any_of(
-        node.outputs, [&](ValueId id) { return used[static_cast<size_t>(id)]; });
-    if (!alive) {
-      graph.nodes.erase(graph.nodes.begin() + static_cast<std::ptrdiff_t>(i));
-      continue;
-    }
-    for (const ValueId id : node.inputs) {
+    if (!is_used(graph.nodes[i])) continue;
+    for (const ValueId id : graph.nodes[i].inputs) {
       if (id != kNoValue) used[static_cast<size_t>(id)] = true;
     }
   }
+  std::erase_if(graph.nodes, [&](const Node& node) { return !is_used(node); });
 }
 
 }  // namespace bitsmith

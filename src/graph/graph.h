@@ -44,6 +44,7 @@ struct Node {
   double number(std::string_view name) const;
   const std::string& text(std::string_view name) const;
   const std::vector<double>& numbers(std::string_view name) const;
+  const std::vector<int64_t>& integers(std::string_view name) const;
 };
 
 // Nodes are kept in an order in which every value is made before it is used.
@@ -59,7 +60,8 @@ class Graph {
 
   ValueId add_input(std::string name, Shape shape);
   ValueId add_parameter(std::string name, Shape shape, std::string role);
-  // Appends a node with one output; infers its shape. Throws kCorrupt if the shapes do not fit.
+  // Appends a node with one output; infers its shape. Throws kCorrupt if the shapes do not fit, the
+  // result would be empty or beyond 2^48 elements, or a number among the attributes is not finite.
   ValueId add_node(std::string_view op, std::string name, std::vector<ValueId> inputs,
                    Attributes attributes = {});
 
@@ -73,13 +75,14 @@ class Graph {
 struct Block {
   size_t begin = 0;  // nodes [begin, end)
   size_t end = 0;
-  ValueId input = kNoValue;   // the one live activation before it (the graph's input for the first)
+  ValueId input = kNoValue;  // the one live activation before it (the graph's first input at first)
   ValueId output = kNoValue;  // the one live activation after it
   std::string name;           // for progress and reports
 };
 
-// Cut points are places where exactly one activation is live. Consecutive blocks that hold no
-// parameter matrix are joined to the next, so that every block has something to compress.
+// Cut points are places where exactly one activation, or input of the graph, is live. Consecutive
+// blocks that hold no parameter matrix are joined to the next, so that every block has something to
+// compress.
 std::vector<Block> find_blocks(const Graph& graph);
 
 // Removes nodes whose outputs nobody uses.

@@ -149,8 +149,8 @@ Graph Graph::from_json(const json& source) {
     name_new(name, graph.add_node(op, name, std::move(node_inputs), std::move(attributes)));
   }
   for (const json& name : list(source, "outputs")) graph.outputs.push_back(lookup(name));
-  if (graph.inputs.size() != 1 || graph.outputs.empty() || graph.nodes.empty()) {
-    fail(ErrorCode::kCorrupt, "graph: it must have one input, an output and a node");
+  if (graph.inputs.empty() || graph.outputs.empty() || graph.nodes.empty()) {
+    fail(ErrorCode::kCorrupt, "graph: it must have an input, an output and a node");
   }
   return graph;
 }

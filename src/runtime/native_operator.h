@@ -91,6 +91,9 @@ class Preparation {
   const Graph& graph() const { return graph_; }
   // Channels of an activation, which must be [B, T, channels]; kUnsupported otherwise.
   int64_t channels(ValueId id) const;
+  // Channels of a node's inputs, all of which must have the shape of its output; kUnsupported
+  // otherwise: nothing is broadcast.
+  int64_t equal_channels(const Node& node) const;
   bool is_token_input(ValueId id) const;
   const CodedTensor& parameter(ValueId id) const;  // kNotFound, kCorrupt if it does not fit
   std::vector<float> vector(ValueId id) const;     // a parameter as float32

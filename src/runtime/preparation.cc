@@ -32,6 +32,18 @@ int64_t Preparation::channels(ValueId id) const {
   return shape[2];
 }
 
+int64_t Preparation::equal_channels(const Node& node) const {
+  const int64_t result = channels(node.outputs[0]);
+  for (const ValueId id : node.inputs) {
+    if (channels(id) != result) {
+      fail(ErrorCode::kUnsupported, "executor: node '{}' ({}) broadcasts {} to {}", node.name,
+           node.op, to_string(graph_.value(id).shape),
+           to_string(graph_.value(node.outputs[0]).shape));
+    }
+  }
+  return result;
+}
+
 bool Preparation::is_token_input(ValueId id) const {
   const Value& value = graph_.value(id);
   return value.kind == ValueKind::kInput && value.shape == Shape{kBatch, kTime};

@@ -8,7 +8,7 @@ namespace {
 class MultiplyStep final : public Step {
  public:
   MultiplyStep(Preparation& preparation, const Node& node)
-      : channels_(preparation.channels(node.outputs[0])),
+      : channels_(preparation.equal_channels(node)),
         a_(node.inputs[0]),
         b_(node.inputs[1]),
         y_(node.outputs[0]) {}
