@@ -79,6 +79,11 @@ const std::vector<Case>& cases() {
          return ops::add(b.graph, "y", b.input({kBatch, 1, 5}), b.input({3, 1}));
        },
        {kBatch, 3, 5}},
+      {"subtract",
+       [](Bench& b) {
+         return ops::subtract(b.graph, "y", b.input({2, 5}), b.parameter({5}));
+       },
+       {2, 5}},
       {"B is not 2",
        [](Bench& b) {
          return ops::subtract(b.graph, "y", b.input({kBatch, 5}), b.input({2, 5}));
@@ -221,6 +226,11 @@ const std::vector<Case>& cases() {
          return ops::reduce(b.graph, "reduce_sum", "y", b.input({kBatch, 3, 4, 5}), {1, 3}, false);
        },
        {kBatch, 4}},
+      {"reduce_max",
+       [](Bench& b) {
+         return ops::reduce(b.graph, "reduce_max", "y", b.input({kBatch, 3}), {1}, true);
+       },
+       {kBatch, 1}},
       {"reduce_max over B",
        [](Bench& b) {
          return ops::reduce(b.graph, "reduce_max", "y", b.input({kBatch, 3}), {0}, false);
@@ -285,7 +295,7 @@ const std::vector<Case>& cases() {
        "leave an axis of 10"},
       {"pad that reflects more than there is",
        [](Bench& b) {
-         return ops::pad(b.graph, "y", b.input({kBatch, 3, 4}), {0, 0, 3, 0, 1, 2}, "reflect");
+         return ops::pad(b.graph, "y", b.input({kBatch, 3, 4}), {0, 3, 0, 0, 0, 0}, "reflect");
        },
        {},
        "an axis of 3 cannot"},
