@@ -1,0 +1,120 @@
+// Speed of convolutions on layers of known networks, one thread, as a share of what the CPU can do.
+//
+//     conv_bench [images]
+//
+// Weights are random. Peaks are measured in the same run (bandwidth.h): int8 by the dot product
+// that the kernels use, float32 by fused multiply-add.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <functional>
+
+#include "core/random.h"
+#include "runtime/kernels/bandwidth.h"
+#include "runtime/kernels/conv_float.h"
+#include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/cpu.h"
+
+namespace bitsmith {
+namespace {
+
+struct Layer {
+  const char* name;
+  ConvShape shape;
+};
+
+ConvShape square(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
+                 int64_t stride = 1, int64_t groups = 1) {
+  ConvShape s;
+  s.channels = channels;
+  s.height = s.width = size;
+  s.outputs = outputs;
+  s.kernel_h = s.kernel_w = kernel;
+  s.stride_h = s.stride_w = stride;
+  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = kernel / 2;
+  s.groups = groups;
+  return s;
+}
+
+const std::vector<Layer>& layers() {
+  static const std::vector<Layer> kLayers = {
+      {"ResNet-20 stem 3x3, 3 to 16, 32x32", square(3, 32, 16, 3)},
+      {"ResNet-20 3x3, 16 to 16, 32x32", square(16, 32, 16, 3)},
+      {"ResNet-20 3x3, 32 to 32, 16x16", square(32, 16, 32, 3)},
+      {"ResNet-20 3x3, 64 to 64, 8x8", square(64, 8, 64, 3)},
+      {"ResNet-50 stem 7x7 / 2, 3 to 64, 224", square(3, 224, 64, 7, 2)},
+      {"ResNet-50 1x1, 64 to 256, 56x56", square(64, 56, 256, 1)},
+      {"ResNet-50 3x3, 64 to 64, 56x56", square(64, 56, 64, 3)},
+      {"ResNet-50 3x3, 128 to 128, 28x28", square(128, 28, 128, 3)},
+      {"ResNet-50 1x1, 1024 to 256, 14x14", square(1024, 14, 256, 1)},
+      {"ResNet-50 3x3, 256 to 256, 14x14", square(256, 14, 256, 3)},
+      {"ResNet-50 3x3, 512 to 512, 7x7", square(512, 7, 512, 3)},
+      {"MobileNet 1x1, 32 to 64, 112x112", square(32, 112, 64, 1)},
+      {"MobileNet 1x1, 144 to 24, 56x56", square(144, 56, 24, 1)},
+      {"MobileNet 1x1, 96 to 576, 14x14", square(96, 14, 576, 1)},
+      {"MobileNet depthwise 3x3, 32, 112x112", square(32, 112, 32, 3, 1, 32)},
+      {"MobileNet depthwise 3x3, 144, 56x56", square(144, 56, 144, 3, 1, 144)},
+      {"MobileNet depthwise 3x3 / 2, 192, 28x28", square(192, 28, 192, 3, 2, 192)},
+      {"MobileNet depthwise 3x3, 576, 14x14", square(576, 14, 576, 3, 1, 576)},
+      {"fully connected, 2048 to 1000", square(2048, 1, 1000, 1)}};
+  return kLayers;
+}
+
+// The shortest of many runs: other work on the machine only adds time.
+double best_seconds(const std::function<void()>& run) {
+  double best = 1e30;
+  double spent = 0;
+  for (int i = 0; i < 500 && spent < 0.25; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    run();
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+    best = std::min(best, seconds.count());
+    spent += seconds.count();
+  }
+  return best;
+}
+
+void bench(int64_t images) {
+  constexpr int kPasses = 64;  // of 10 ms: a busy machine leaves few of them alone
+  ThreadPool pool(1);
+  const double int8_peak = measure_int8_peak(pool, kPasses);
+  const double float_peak = measure_float_peak(pool, kPasses);
+  fmt::print("target {}, {} images, 1 thread; peaks: int8 {:.0f} GOP/s, float32 {:.0f} GFLOP/s\n\n",
+             cpu_target(), images, int8_peak * 1e-9, float_peak * 1e-9);
+  fmt::print("| layer | int8 us | GOP/s | of peak | float32 us | GFLOP/s | of peak |\n");
+  fmt::print("|---|---|---|---|---|---|---|\n");
+  Random random(1);
+  for (const auto& [name, s] : layers()) {
+    const auto inputs = static_cast<size_t>(images * s.height * s.width * s.channels);
+    const auto outputs = static_cast<size_t>(images * s.pixels() * s.outputs);
+    std::vector<float> x(inputs + kConvSlackBytes);
+    std::vector<uint8_t> codes(inputs + kConvSlackBytes);
+    for (float& v : x) v = static_cast<float>(random.uniform() - 0.5);
+    for (uint8_t& v : codes) v = static_cast<uint8_t>(random.below(256));
+    std::vector<float> weights(static_cast<size_t>(s.weights()));
+    std::vector<int8_t> weight_codes(weights.size());
+    for (float& w : weights) w = static_cast<float>(random.uniform() - 0.5);
+    for (int8_t& w : weight_codes) w = static_cast<int8_t>(random.below(255)) - 127;
+    std::vector<Dyadic> scales(static_cast<size_t>(s.outputs), make_dyadic(1e-3));
+    std::vector<float> y(outputs);
+    std::vector<uint8_t> y_codes(outputs);
+
+    const Int8Conv int8({s, weight_codes, {}, scales, 128, 128, 0, 255});
+    const FloatConv float32({s, weights, {}});
+    const double int8_seconds =
+        best_seconds([&] { int8.run(codes.data(), images, y_codes.data(), pool); });
+    const double float_seconds =
+        best_seconds([&] { float32.run(x.data(), images, y.data(), pool); });
+    const double operations = 2.0 * static_cast<double>(s.products() * images);
+    fmt::print("| {} | {:.1f} | {:.0f} | {:.0f} % | {:.1f} | {:.0f} | {:.0f} % |\n", name,
+               int8_seconds * 1e6, operations / int8_seconds * 1e-9,
+               100 * operations / int8_seconds / int8_peak, float_seconds * 1e6,
+               operations / float_seconds * 1e-9, 100 * operations / float_seconds / float_peak);
+  }
+}
+
+}  // namespace
+}  // namespace bitsmith
+
+int main(int argc, char** argv) { bitsmith::bench(argc > 1 ? std::max(1, std::atoi(argv[1])) : 1); }

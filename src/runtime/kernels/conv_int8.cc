@@ -1,0 +1,162 @@
+// Integer convolutions: packing, and register tiles of byte dot products.
+#include "runtime/kernels/conv_int8.h"
+
+#include <cstdlib>
+
+#include "core/error.h"
+#include "runtime/kernels/depthwise.h"
+#include "runtime/kernels/int_panels.h"
+#include "runtime/kernels/targets.h"
+
+#define HWY_WANT_AVX3_DL 1
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (BITSMITH_DISABLED_TARGETS | HWY_AVX3)
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/kernels/conv_int8.cc"
+#include "hwy/foreach_target.h"
+//
+#include "runtime/kernels/target-inl.h"
+#if HWY_TARGET != HWY_SCALAR
+#include "runtime/kernels/conv_tile-inl.h"
+#include "runtime/kernels/requantize-inl.h"
+#endif
+
+BITSMITH_BEFORE_NAMESPACE();
+namespace bitsmith {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR  // vectors of one lane cannot hold a quad of bytes
+
+void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                   const int32_t* bias, const Requantization& to, uint8_t* y) {
+  const ConvShape& shape = plan.shape();
+  const int64_t run_bytes = plan.run_steps() * 4;
+  for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
+    const int64_t group = panel / plan.group_panels();
+    const int64_t in_group = panel % plan.group_panels() * ConvPlan::kPanel;
+    const int64_t count = std::min(ConvPlan::kPanel, shape.group_outputs() - in_group);
+    for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
+      const uint8_t* x = task.x + task.offsets[pixel] + group * shape.group_channels();
+      for (int64_t o = 0; o < count; ++o) {
+        const int64_t slot = panel * ConvPlan::kPanel + o;
+        const int8_t* w = weights + panel * plan.panel_bytes() + o * 4;
+        int32_t sum = bias[slot];
+        for (const int64_t run : plan.runs()) {
+          for (int64_t i = 0; i < run_bytes; ++i) sum += x[run + i] * w[i / 4 * 64 + i % 4];
+          w += plan.run_steps() * 64;
+        }
+        const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
+        y[(task.first_pixel + pixel) * shape.outputs + group * shape.group_outputs() + in_group +
+          o] = requantize(sum, scale, to.zero, to.min, to.max);
+      }
+    }
+  }
+}
+
+#else
+
+struct Int8Arithmetic {
+  using Sums = Ints;
+  static constexpr int64_t kElementBytes = 1;
+  // Without the VNNI instruction a product needs registers of its own.
+  static constexpr size_t kTilePixels = kParts == 1 ? 12 : 4;
+  static_assert(kTilePixels <= kSpareOffsets);
+  using Weights = Bytes;
+
+  static HWY_INLINE Bytes load(const uint8_t* p) { return hn::Load(BytesTag(), p); }
+  static HWY_INLINE Bytes broadcast(const uint8_t* p) { return load_quad(p); }
+  static HWY_INLINE Ints multiply_add(Ints sums, Bytes x, Bytes w) { return dot4<8>(sums, x, w); }
+  HWY_INLINE Ints start(int64_t slot) const { return hn::Load(IntsTag(), bias + slot); }
+
+  struct Finish {
+    VectorRequantizer requantizer;
+    const Requantization& to;
+    uint8_t* y;
+    HWY_INLINE void operator()(Ints sums, int64_t index, int64_t count) const {
+      store_codes(requantizer(sums, to), y + index, count);
+    }
+  };
+  HWY_INLINE Finish finish(int64_t slot) const { return {VectorRequantizer(to, slot), to, y}; }
+
+  const int32_t* bias;
+  const Requantization& to;
+  uint8_t* y;
+};
+
+void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                   const int32_t* bias, const Requantization& to, uint8_t* y) {
+  const Int8Arithmetic arithmetic{bias, to, y};
+  convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
+}
+
+#endif  // HWY_TARGET != HWY_SCALAR
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitsmith
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bitsmith {
+namespace {
+
+HWY_EXPORT(convolve_int8);
+
+// Sums, partial ones too, must fit int32: x_zero's share is in the bias.
+void check_sum(int64_t output, int64_t magnitudes, int64_t bias) {
+  if (magnitudes * 255 + std::abs(bias) < int64_t{1} << 31) return;
+  fail(ErrorCode::kUnsupported,
+       "integer convolution: the sum of output {} could reach {}, which is more than 32 bits",
+       output, magnitudes * 255 + std::abs(bias));
+}
+
+}  // namespace
+
+Int8Conv::Int8Conv(const Int8ConvSpec& spec)
+    : depthwise_(spec.shape.is_depthwise()),
+      x_zero_(spec.x_zero),
+      plan_(spec.shape, 1),
+      name_(fmt::format("int8 {}convolution, {}", depthwise_ ? "depthwise " : "", int_dot_name())) {
+  const ConvShape& shape = spec.shape;
+  const auto outputs = static_cast<size_t>(shape.outputs);
+  const int64_t inputs = shape.weights() / shape.outputs;  // of an output
+  BITSMITH_ASSERT(spec.weights.size() == static_cast<size_t>(shape.weights()));
+  BITSMITH_ASSERT(spec.scales.size() == outputs);
+  BITSMITH_ASSERT(spec.bias.empty() || spec.bias.size() == outputs);
+  const DepthwiseLayout depthwise(shape);
+  const int64_t slots = depthwise_ ? depthwise.channels() : plan_.panels() * ConvPlan::kPanel;
+  bias_ = AlignedArray<int32_t>(slots);
+  std::vector<Dyadic> scales(static_cast<size_t>(slots));
+  if (depthwise_) weights_ = AlignedArray<int8_t>(depthwise.weight_bytes());
+  for (int64_t o = 0; o < shape.outputs; ++o) {
+    int64_t bias = spec.bias.empty() ? 0 : spec.bias[static_cast<size_t>(o)];
+    int64_t magnitudes = 0;
+    for (int64_t i = 0; i < inputs; ++i) {
+      const int8_t w = spec.weights[static_cast<size_t>(o * inputs + i)];
+      bias -= int64_t{spec.x_zero} * w;
+      magnitudes += std::abs(int{w});
+      if (depthwise_) weights_[depthwise.weight(o, i)] = w;
+    }
+    check_sum(o, magnitudes, bias);
+    const int64_t slot = depthwise_ ? depthwise.slot(o) : plan_.slot(o);
+    bias_[slot] = static_cast<int32_t>(bias);
+    scales[static_cast<size_t>(slot)] = spec.scales[static_cast<size_t>(o)];
+  }
+  if (!depthwise_) weights_ = plan_.pack(spec.weights);
+  to_ = Requantization(scales, slots, spec.y_zero, spec.y_min, spec.y_max);
+}
+
+void Int8Conv::run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& pool) const {
+  const int64_t panels =
+      depthwise_ ? ceil_div(plan_.shape().channels, kDepthwiseBlock) : plan_.panels();
+  plan_.run(x, images, panels, &x_zero_, pool, [&](const ConvTask& task) {
+    if (depthwise_) {
+      convolve_depthwise_int8(plan_, task, weights_.data(), bias_.data(), to_, y);
+    } else {
+      HWY_DYNAMIC_DISPATCH(convolve_int8)(plan_, task, weights_.data(), bias_.data(), to_, y);
+    }
+  });
+}
+
+}  // namespace bitsmith
+#endif

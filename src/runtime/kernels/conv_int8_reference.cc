@@ -1,0 +1,48 @@
+// The specification of integer convolutions: one product at a time.
+#include "runtime/kernels/conv_int8.h"
+
+namespace bitsmith {
+namespace {
+
+int32_t sum_of_products(const Int8ConvSpec& spec, const uint8_t* image, int64_t o, int64_t row,
+                        int64_t col) {
+  const ConvShape& s = spec.shape;
+  const int64_t inputs = s.group_channels();
+  const int64_t first = o / s.group_outputs() * inputs;
+  int32_t sum = 0;
+  for (int64_t ky = 0; ky < s.kernel_h; ++ky) {
+    for (int64_t kx = 0; kx < s.kernel_w; ++kx) {
+      const int64_t y = row * s.stride_h + ky * s.dilation_h - s.pad_top;
+      const int64_t x = col * s.stride_w + kx * s.dilation_w - s.pad_left;
+      if (y < 0 || y >= s.height || x < 0 || x >= s.width) continue;
+      for (int64_t c = 0; c < inputs; ++c) {
+        const int32_t code = image[(y * s.width + x) * s.channels + first + c];
+        const auto w = static_cast<size_t>(((o * inputs + c) * s.kernel_h + ky) * s.kernel_w + kx);
+        sum += (code - spec.x_zero) * spec.weights[w];
+      }
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images,
+                             uint8_t* y) {
+  const ConvShape& s = spec.shape;
+  for (int64_t image = 0; image < images; ++image) {
+    const uint8_t* in = x + image * s.height * s.width * s.channels;
+    for (int64_t row = 0; row < s.out_height(); ++row) {
+      for (int64_t col = 0; col < s.out_width(); ++col) {
+        for (int64_t o = 0; o < s.outputs; ++o) {
+          const int32_t bias = spec.bias.empty() ? 0 : spec.bias[static_cast<size_t>(o)];
+          const int32_t sum = bias + sum_of_products(spec, in, o, row, col);
+          const Dyadic& scale = spec.scales[static_cast<size_t>(o)];
+          *y++ = requantize(sum, scale, spec.y_zero, spec.y_min, spec.y_max);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace bitsmith

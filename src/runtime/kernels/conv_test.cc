@@ -1,0 +1,261 @@
+// Convolutions against plain loops, on every target: integers bit for bit, floats within rounding.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/error.h"
+#include "runtime/kernels/conv_float.h"
+#include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/targets_test.h"
+
+namespace bitsmith {
+namespace {
+
+struct Case {
+  const char* name;
+  ConvShape shape;
+  int64_t images;
+};
+
+ConvShape square(int64_t channels, int64_t size, int64_t outputs, int64_t kernel, int64_t stride,
+                 int64_t padding) {
+  ConvShape s;
+  s.channels = channels;
+  s.height = s.width = size;
+  s.outputs = outputs;
+  s.kernel_h = s.kernel_w = kernel;
+  s.stride_h = s.stride_w = stride;
+  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = padding;
+  return s;
+}
+
+ConvShape grouped(ConvShape s, int64_t groups) {
+  s.groups = groups;
+  return s;
+}
+
+ConvShape dilated(ConvShape s, int64_t h, int64_t w) {
+  s.dilation_h = h;
+  s.dilation_w = w;
+  return s;
+}
+
+// Panels of 16 outputs, tiles of 4 to 12 pixels, steps of 4 bytes: each with and without a rest.
+std::vector<Case> cases() {
+  ConvShape uneven = square(5, 9, 7, 1, 1, 0);
+  uneven.width = 6;
+  uneven.kernel_h = 4;
+  uneven.kernel_w = 2;
+  uneven.stride_h = 2;
+  uneven.stride_w = 3;
+  uneven.pad_top = 2;
+  uneven.pad_right = 1;
+  return {{"one_value", square(1, 1, 1, 1, 1, 0), 1},
+          {"connected", square(100, 1, 10, 1, 1, 0), 3},
+          {"connected_33", square(64, 1, 33, 1, 1, 0), 13},
+          {"pointwise", square(20, 5, 48, 1, 1, 0), 2},
+          {"pointwise_stride", square(16, 7, 17, 1, 2, 0), 1},
+          {"stem", square(3, 17, 16, 3, 1, 1), 1},
+          {"stem_7", square(3, 20, 40, 7, 2, 3), 1},
+          {"body", square(16, 8, 32, 3, 1, 1), 2},
+          {"body_stride", square(32, 9, 64, 3, 2, 1), 2},
+          {"valid", square(6, 8, 18, 3, 1, 0), 2},
+          {"uneven", uneven, 2},
+          {"dilated", dilated(square(8, 11, 20, 3, 1, 2), 2, 2), 1},
+          {"dilated_rows", dilated(square(4, 9, 16, 3, 1, 2), 2, 1), 1},
+          {"grouped", grouped(square(12, 6, 40, 3, 1, 1), 2), 2},
+          {"grouped_stride", grouped(square(9, 7, 6, 3, 2, 1), 3), 1},
+          {"multiplier", grouped(square(5, 6, 10, 3, 1, 1), 5), 1},
+          {"depthwise", grouped(square(32, 10, 32, 3, 1, 1), 32), 2},
+          {"depthwise_stride", grouped(square(70, 9, 70, 3, 2, 1), 70), 1},
+          {"depthwise_5", grouped(square(150, 7, 150, 5, 1, 2), 150), 1},
+          {"depthwise_1", grouped(square(3, 4, 3, 1, 1, 0), 3), 1},
+          {"depthwise_dilated", grouped(dilated(square(17, 9, 17, 3, 1, 2), 2, 2), 17), 2}};
+}
+
+// Codes at both ends of the range, and channels of very different scales.
+struct Int8Problem {
+  Int8Problem(const Case& c, uint64_t seed) : shape(c.shape), images(c.images) {
+    Random random(seed, c.name);
+    const int64_t inputs = shape.weights() / shape.outputs;
+    const int64_t pixels = images * shape.height * shape.width;
+    x.resize(static_cast<size_t>(pixels * shape.channels + kConvSlackBytes));
+    for (uint8_t& code : x) {
+      const uint64_t kind = random.below(4);
+      code = static_cast<uint8_t>(kind == 0 ? 255 : kind == 1 ? 0 : random.below(256));
+    }
+    for (int64_t i = 0; i < shape.weights(); ++i) {
+      const uint64_t kind = random.below(4);
+      const auto code = static_cast<int>(random.below(256)) - 128;
+      weights.push_back(static_cast<int8_t>(kind == 0 ? -128 : kind == 1 ? 127 : code));
+    }
+    for (int64_t o = 0; o < shape.outputs; ++o) {
+      bias.push_back(static_cast<int32_t>(random.below(100000)) - 50000);
+      // Sums have a standard deviation of about 130 * 80 * sqrt(inputs).
+      const double spread = 1e4 * std::sqrt(static_cast<double>(inputs));
+      scales.push_back(make_dyadic(std::exp2(random.uniform() * 6 - 1) * 10 / spread));
+    }
+    spec = {shape,
+            weights,
+            bias,
+            scales,
+            static_cast<uint8_t>(random.below(256)),
+            static_cast<uint8_t>(64 + random.below(128)),
+            0,
+            255};
+  }
+
+  std::vector<uint8_t> expected() const {
+    std::vector<uint8_t> y(static_cast<size_t>(images * shape.pixels() * shape.outputs));
+    convolve_int8_reference(spec, x.data(), images, y.data());
+    return y;
+  }
+  std::vector<uint8_t> run(int threads = 1) const {
+    ThreadPool pool(threads);
+    std::vector<uint8_t> y(static_cast<size_t>(images * shape.pixels() * shape.outputs));
+    Int8Conv(spec).run(x.data(), images, y.data(), pool);
+    return y;
+  }
+
+  ConvShape shape;
+  int64_t images;
+  std::vector<uint8_t> x;
+  std::vector<int8_t> weights;
+  std::vector<int32_t> bias;
+  std::vector<Dyadic> scales;
+  Int8ConvSpec spec;
+};
+
+class Conv : public EachTarget {};
+
+TEST_P(Conv, IntegersEqualTheReferenceBitForBit) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    Int8Problem problem(c, 1);
+    const std::vector<uint8_t> expected = problem.expected();
+    // Most results must lie inside the range, or rounding would not be tested.
+    const auto inside = std::ranges::count_if(expected, [](uint8_t y) { return y > 0 && y < 255; });
+    if (expected.size() >= 100) {
+      EXPECT_GT(inside * 3, static_cast<int64_t>(expected.size()));
+    }
+    EXPECT_EQ(problem.run(), expected);
+    EXPECT_EQ(problem.run(3), expected);
+
+    problem.spec.bias = {};
+    problem.spec.y_zero = problem.spec.y_min = 17;
+    problem.spec.y_max = 200;
+    EXPECT_EQ(problem.run(), problem.expected());
+  }
+}
+
+TEST_P(Conv, ScalesAboveOneQuarter) {
+  Int8Problem problem({"large", square(8, 5, 20, 1, 1, 0), 1}, 2);
+  for (int8_t& w : problem.weights) w = static_cast<int8_t>(w / 127);
+  for (size_t o = 0; o < problem.scales.size(); ++o) {
+    problem.bias[o] = o == 3 ? 1 << 29 : 0;  // far beyond the range
+    problem.scales[o] = make_dyadic(std::exp2(static_cast<double>(o) - 8));
+  }
+  EXPECT_EQ(problem.run(), problem.expected());
+}
+
+// A batch large enough to be cut into many parts, by images and by rows.
+TEST_P(Conv, CutsOfLargeWork) {
+  for (const Case& c : {Case{"images", square(16, 12, 16, 3, 1, 1), 70},
+                        Case{"rows", square(16, 90, 4, 3, 2, 1), 2},
+                        Case{"wide", square(512, 4, 40, 1, 1, 0), 30}}) {
+    SCOPED_TRACE(c.name);
+    const Int8Problem problem(c, 3);
+    const std::vector<uint8_t> expected = problem.expected();
+    EXPECT_EQ(problem.run(1), expected);
+    EXPECT_EQ(problem.run(2), expected);
+  }
+}
+
+TEST(ConvSums, MustFit32Bits) {
+  Int8Problem problem({"long", square(70000, 1, 1, 1, 1, 0), 1}, 4);
+  std::ranges::fill(problem.weights, int8_t{127});
+  EXPECT_THROW(problem.run(), Error);
+  std::ranges::fill(problem.weights, int8_t{60});
+  EXPECT_NO_THROW(problem.run());
+}
+
+// The float definition in float64, and the sum of magnitudes for the error bound.
+struct Plain {
+  std::vector<double> y;
+  std::vector<double> magnitude;
+};
+
+Plain convolve_plainly(const FloatConvSpec& spec, const std::vector<float>& x, int64_t images) {
+  const ConvShape& s = spec.shape;
+  Plain result;
+  const int64_t inputs = s.group_channels();
+  for (int64_t i = 0; i < images; ++i) {
+    for (int64_t row = 0; row < s.out_height(); ++row) {
+      for (int64_t col = 0; col < s.out_width(); ++col) {
+        for (int64_t o = 0; o < s.outputs; ++o) {
+          double sum = spec.bias.empty() ? 0 : spec.bias[static_cast<size_t>(o)];
+          double magnitude = std::abs(sum);
+          for (int64_t tap = 0; tap < s.kernel_h * s.kernel_w; ++tap) {
+            const int64_t iy = row * s.stride_h + tap / s.kernel_w * s.dilation_h - s.pad_top;
+            const int64_t ix = col * s.stride_w + tap % s.kernel_w * s.dilation_w - s.pad_left;
+            if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
+            for (int64_t c = 0; c < inputs; ++c) {
+              const int64_t channel = o / s.group_outputs() * inputs + c;
+              const double a = x[static_cast<size_t>(
+                  ((i * s.height + iy) * s.width + ix) * s.channels + channel)];
+              const double w = spec.weights[static_cast<size_t>(
+                  (o * inputs + c) * s.kernel_h * s.kernel_w + tap)];
+              sum += a * w;
+              magnitude += std::abs(a * w);
+            }
+          }
+          result.y.push_back(std::clamp<double>(sum, spec.y_min, spec.y_max));
+          result.magnitude.push_back(magnitude);
+        }
+      }
+    }
+  }
+  return result;
+}
+
+TEST_P(Conv, FloatsWithinRounding) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    const ConvShape& s = c.shape;
+    Random random(5, c.name);
+    const std::vector<float> x =
+        normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
+    const std::vector<float> weights = normal_floats(random, s.weights());
+    const std::vector<float> bias = normal_floats(random, s.outputs);
+    for (const bool clamped : {false, true}) {
+      FloatConvSpec spec{s, weights, {}};
+      if (clamped) spec = {s, weights, bias, 0.0F, 1.5F};
+      const Plain expected = convolve_plainly(spec, x, c.images);
+      std::vector<float> y(expected.y.size());
+      ThreadPool pool(1);
+      const FloatConv conv(spec);
+      conv.run(x.data(), c.images, y.data(), pool);
+      // Each of n additions rounds a partial sum that is at most the sum of magnitudes.
+      const double n = static_cast<double>(s.weights() / s.outputs) + 1;
+      for (size_t i = 0; i < y.size(); ++i) {
+        ASSERT_NEAR(y[i], expected.y[i], 0x1p-24 * n * expected.magnitude[i] + 1e-30) << i;
+      }
+      // The same bits with other threads, and for each image alone.
+      std::vector<float> again(y.size());
+      ThreadPool three(3);
+      conv.run(x.data(), c.images, again.data(), three);
+      ASSERT_EQ(again, y);
+      const int64_t image = s.height * s.width * s.channels;
+      const int64_t out = s.pixels() * s.outputs;
+      for (int64_t i = 0; i < c.images; ++i) {
+        conv.run(x.data() + i * image, 1, again.data() + i * out, pool);
+      }
+      ASSERT_EQ(again, y);
+    }
+  }
+}
+
+BITSMITH_EACH_TARGET(Conv);
+
+}  // namespace
+}  // namespace bitsmith

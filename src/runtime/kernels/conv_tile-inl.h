@@ -1,0 +1,137 @@
+// Register tiles of a convolution, per target: some pixels times a panel or two of outputs.
+
+#if defined(BITSMITH_CONV_TILE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITSMITH_CONV_TILE_INL_H_
+#undef BITSMITH_CONV_TILE_INL_H_
+#else
+#define BITSMITH_CONV_TILE_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "runtime/kernels/conv_plan.h"
+#include "runtime/kernels/dot-inl.h"
+
+BITSMITH_BEFORE_NAMESPACE();
+namespace bitsmith {
+namespace HWY_NAMESPACE {
+
+// Arithmetic is what integer and float kernels differ in:
+//     Sums                                  a vector of kPartRows sums
+//     Weights load(const uint8_t*)          kPartBytes of a panel's step
+//     Input broadcast(const uint8_t*)       4 bytes of input, in every lane
+//     Sums multiply_add(Sums, Input, Weights)
+//     Sums start(int64_t slot)              the sums before the first product, of slots [slot, ...)
+//     Finish finish(int64_t slot)           what writes: finish(sums, int64_t index, int64_t count)
+//                                           to output elements [index, index + count)
+// Sums run over runs and steps in ascending order, whatever the tile.
+
+// Registers: kPixels * kVectors sums, kVectors weights, an input. A vector is a part of a panel;
+// where a panel is one vector, a tile may take two panels.
+template <size_t kPixels, size_t kVectors, class Arithmetic>
+HWY_NOINLINE void convolve_tile(const ConvPlan& plan, const Arithmetic& arithmetic,
+                                const uint8_t* panels, const ConvTask& task, int64_t panel,
+                                int64_t pixel) {
+  const ConvShape& shape = plan.shape();
+  const int64_t group = panel / plan.group_panels();
+  const int64_t slot = panel * ConvPlan::kPanel;
+  const uint8_t* x[kPixels];
+  const uint8_t* first = task.x + group * shape.group_channels() * Arithmetic::kElementBytes;
+  unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
+    x[p] = first + task.offsets[pixel + static_cast<int64_t>(p)];
+  });
+  const int64_t panel_bytes = plan.panel_bytes();
+  const uint8_t* HWY_RESTRICT w = panels + panel * panel_bytes;
+
+  typename Arithmetic::Sums sums[kPixels][kVectors];
+  unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
+    const auto start = arithmetic.start(slot + static_cast<int64_t>(v * kPartRows));
+    unroll<kPixels>([&](auto p) BITSMITH_UNROLLED { sums[p][v] = start; });
+  });
+  const int64_t run_bytes = plan.run_steps() * 4;
+  for (const int64_t run : plan.runs()) {
+    for (int64_t i = run; i < run + run_bytes; i += 4) {
+      typename Arithmetic::Weights weights[kVectors];
+      unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
+        constexpr size_t kV = decltype(v)::value;
+        const int64_t at = static_cast<int64_t>(kV % kParts * kPartBytes);
+        weights[v] = Arithmetic::load(w + static_cast<int64_t>(kV / kParts) * panel_bytes + at);
+      });
+      w += 64;
+      unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
+        const auto input = Arithmetic::broadcast(x[p] + i);
+        unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
+          sums[p][v] = Arithmetic::multiply_add(sums[p][v], input, weights[v]);
+        });
+      });
+    }
+  }
+
+  const auto pixels = static_cast<size_t>(std::min<int64_t>(kPixels, task.pixels - pixel));
+  const int64_t in_group = (panel - group * plan.group_panels()) * ConvPlan::kPanel;
+  const int64_t output = group * shape.group_outputs() + in_group;
+  const int64_t row = (task.first_pixel + pixel) * shape.outputs;
+  unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
+    constexpr auto kFirst = static_cast<int64_t>(decltype(v)::value * kPartRows);
+    const int64_t rest = shape.group_outputs() - in_group - kFirst;
+    const int64_t count = std::min(static_cast<int64_t>(kPartRows), rest);
+    if (count > 0) {
+      const auto finish = arithmetic.finish(slot + kFirst);
+      unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
+        if (p < pixels) {
+          const int64_t at = row + static_cast<int64_t>(p) * shape.outputs + output + kFirst;
+          finish(sums[p][v], at, count);
+        }
+      });
+    }
+  });
+}
+
+// All pixels of a task times kVectors vectors, in the largest tiles that registers allow; a last
+// tile with pixels to spare repeats the last one.
+template <size_t kVectors, class Arithmetic>
+HWY_INLINE void convolve_pixels(const ConvPlan& plan, const Arithmetic& arithmetic,
+                                const uint8_t* panels, const ConvTask& task, int64_t panel) {
+  constexpr size_t kMost = Arithmetic::kTilePixels;
+  for (int64_t pixel = 0; pixel < task.pixels;) {
+    const int64_t rest = task.pixels - pixel;
+    if constexpr (kMost >= 12) {
+      if (rest > 8) {
+        convolve_tile<12, kVectors>(plan, arithmetic, panels, task, panel, pixel);
+        pixel += 12;
+        continue;
+      }
+      if (rest > 4) {
+        convolve_tile<8, kVectors>(plan, arithmetic, panels, task, panel, pixel);
+        break;
+      }
+      convolve_tile<4, kVectors>(plan, arithmetic, panels, task, panel, pixel);
+      break;
+    } else {
+      convolve_tile<kMost, kVectors>(plan, arithmetic, panels, task, panel, pixel);
+      pixel += static_cast<int64_t>(kMost);
+    }
+  }
+}
+
+// A panel stays in the L1 cache while the pixels pass by.
+template <class Arithmetic>
+HWY_INLINE void convolve_task(const ConvPlan& plan, const Arithmetic& arithmetic,
+                              const uint8_t* panels, const ConvTask& task) {
+  for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
+    if constexpr (kParts == 1) {
+      const bool last_of_group = (panel + 1) % plan.group_panels() == 0;
+      if (!last_of_group && panel + 1 < task.panel_end) {
+        convolve_pixels<2>(plan, arithmetic, panels, task, panel++);
+        continue;
+      }
+    }
+    convolve_pixels<kParts>(plan, arithmetic, panels, task, panel);
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitsmith
+HWY_AFTER_NAMESPACE();
+
+#endif  // BITSMITH_CONV_TILE_INL_H_

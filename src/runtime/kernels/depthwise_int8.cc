@@ -1,0 +1,157 @@
+// Integer depthwise convolutions: four taps of a channel in each lane of a byte dot product.
+#include "runtime/kernels/depthwise.h"
+#include "runtime/kernels/targets.h"
+
+#define HWY_WANT_AVX3_DL 1
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (BITSMITH_DISABLED_TARGETS | HWY_AVX3)
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "runtime/kernels/depthwise_int8.cc"
+#include "hwy/foreach_target.h"
+//
+#include "runtime/kernels/target-inl.h"
+#if HWY_TARGET != HWY_SCALAR
+#include "runtime/kernels/requantize-inl.h"
+#endif
+
+BITSMITH_BEFORE_NAMESPACE();
+namespace bitsmith {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_SCALAR
+
+void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                        const int32_t* bias, const Requantization& to, uint8_t* y) {
+  const DepthwiseLayout layout(plan.shape());
+  const int64_t channels = plan.shape().channels;
+  const int64_t end = std::min(channels, task.panel_end * kDepthwiseBlock);
+  for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
+    const uint8_t* x = task.x + task.offsets[pixel];
+    uint8_t* out = y + (task.first_pixel + pixel) * channels;
+    for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; ++c) {
+      const int64_t slot = layout.slot(c);
+      int32_t sum = bias[slot];
+      for (size_t tap = 0; tap < plan.runs().size(); ++tap) {
+        sum += x[plan.runs()[tap] + c] * weights[layout.weight(c, static_cast<int64_t>(tap))];
+      }
+      const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
+      out[c] = requantize(sum, scale, to.zero, to.min, to.max);
+    }
+  }
+}
+
+#else
+
+constexpr auto kChannels = static_cast<int64_t>(kPartBytes);  // of a vector of input
+constexpr auto kUnits = kChannels / 16;
+
+// The bytes of a, b, c and d at each channel as the 4 bytes of a lane; part j has the channels
+// 4j .. 4j + 3 of each unit of 16.
+HWY_INLINE void interleave4(Bytes a, Bytes b, Bytes c, Bytes d, Bytes* HWY_RESTRICT parts) {
+  const BytesTag d8;
+  const WordsTag d16;
+  const auto low_ab = hn::BitCast(d16, hn::InterleaveLower(d8, a, b));
+  const auto high_ab = hn::BitCast(d16, hn::InterleaveUpper(d8, a, b));
+  const auto low_cd = hn::BitCast(d16, hn::InterleaveLower(d8, c, d));
+  const auto high_cd = hn::BitCast(d16, hn::InterleaveUpper(d8, c, d));
+  parts[0] = hn::BitCast(d8, hn::InterleaveLower(d16, low_ab, low_cd));
+  parts[1] = hn::BitCast(d8, hn::InterleaveUpper(d16, low_ab, low_cd));
+  parts[2] = hn::BitCast(d8, hn::InterleaveLower(d16, high_ab, high_cd));
+  parts[3] = hn::BitCast(d8, hn::InterleaveUpper(d16, high_ab, high_cd));
+}
+
+// The inverse for codes that fit a byte: a byte for each channel, in order.
+HWY_INLINE Bytes narrow4(const Ints* HWY_RESTRICT parts) {
+#if HWY_TARGET == HWY_AVX3_DL
+  const __m512i low = _mm512_packs_epi32(parts[0].raw, parts[1].raw);
+  return Bytes{_mm512_packus_epi16(low, _mm512_packs_epi32(parts[2].raw, parts[3].raw))};
+#elif HWY_TARGET == HWY_AVX2
+  const __m256i low = _mm256_packs_epi32(parts[0].raw, parts[1].raw);
+  return Bytes{_mm256_packus_epi16(low, _mm256_packs_epi32(parts[2].raw, parts[3].raw))};
+#else
+  static_assert(kUnits == 1);  // then parts follow each other
+  const hn::Rebind<uint8_t, IntsTag> d8;
+  HWY_ALIGN uint8_t bytes[16];
+  unroll<4>([&](auto j)
+                BITSMITH_UNROLLED { hn::StoreU(hn::DemoteTo(d8, parts[j]), d8, bytes + j * 4); });
+  return hn::Load(BytesTag(), bytes);
+#endif
+}
+
+// The block of kChannels channels that begins at `channel`, for all pixels.
+HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int64_t channel,
+                                 const int8_t* HWY_RESTRICT weights,
+                                 const int32_t* HWY_RESTRICT bias, const Requantization& to,
+                                 uint8_t* HWY_RESTRICT y) {
+  const DepthwiseLayout layout(plan.shape());
+  const int64_t channels = plan.shape().channels;
+  const int64_t count = std::min(kChannels, channels - channel);
+  const int64_t unit = channel / 16;
+  const int64_t taps = static_cast<int64_t>(plan.runs().size());
+  const auto slot = [&](size_t part) {
+    return (static_cast<int64_t>(part) * layout.units + unit) * 4;
+  };
+  const VectorRequantizer requantizers[4] = {
+      {to, slot(0)}, {to, slot(1)}, {to, slot(2)}, {to, slot(3)}};
+  Ints start[4];
+  unroll<4>([&](auto j) BITSMITH_UNROLLED { start[j] = hn::LoadU(IntsTag(), bias + slot(j)); });
+  for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
+    const uint8_t* x = task.x + task.offsets[pixel] + channel;
+    Ints sums[4];
+    unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = start[j]; });
+    const int8_t* w = weights + unit * 16;
+    for (int64_t tap = 0; tap < taps; tap += 4) {
+      Bytes pixels[4];  // missing taps repeat the last: their weights are 0
+      unroll<4>([&](auto i) BITSMITH_UNROLLED {
+        const int64_t at = std::min(tap + static_cast<int64_t>(i), taps - 1);
+        pixels[i] = hn::LoadU(BytesTag(), x + plan.runs()[static_cast<size_t>(at)]);
+      });
+      Bytes parts[4];
+      interleave4(pixels[0], pixels[1], pixels[2], pixels[3], parts);
+      unroll<4>([&](auto j) BITSMITH_UNROLLED {
+        const int8_t* at = w + static_cast<int64_t>(j) * layout.units * 16;
+        sums[j] =
+            dot4<8>(sums[j], parts[j], hn::LoadU(BytesTag(), reinterpret_cast<const uint8_t*>(at)));
+      });
+      w += layout.units * 64;
+    }
+    unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = requantizers[j](sums[j], to); });
+    const Bytes codes = narrow4(sums);
+    uint8_t* out = y + (task.first_pixel + pixel) * channels + channel;
+    if (HWY_LIKELY(count == kChannels)) {
+      hn::StoreU(codes, BytesTag(), out);
+    } else {
+      HWY_ALIGN uint8_t all[kPartBytes];
+      hn::Store(codes, BytesTag(), all);
+      std::memcpy(out, all, static_cast<size_t>(count));
+    }
+  }
+}
+
+void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                        const int32_t* bias, const Requantization& to, uint8_t* y) {
+  const int64_t end = std::min(plan.shape().channels, task.panel_end * kDepthwiseBlock);
+  for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; c += kChannels) {
+    convolve_block(plan, task, c, weights, bias, to, y);
+  }
+}
+
+#endif  // HWY_TARGET != HWY_SCALAR
+
+}  // namespace HWY_NAMESPACE
+}  // namespace bitsmith
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bitsmith {
+
+HWY_EXPORT(convolve_depthwise);
+
+void convolve_depthwise_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                             const int32_t* bias, const Requantization& to, uint8_t* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(convolve_depthwise)(plan, task, weights, bias, to, y);
+}
+
+}  // namespace bitsmith
+#endif
