@@ -2,8 +2,8 @@
 // (../shared/data/MANIFEST.md and classics-7m/README.md).
 #include <gtest/gtest.h>
 
+#include "core/testing.h"
 #include "evaluation/evaluate.h"
-#include "runtime/runtime_testing.h"
 #include "text/corpus.h"
 
 namespace bitsmith {
@@ -21,11 +21,12 @@ class RealModels : public ::testing::TestWithParam<Reference> {};
 
 TEST_P(RealModels, ClassicsPerplexity) {
   const Reference& reference = GetParam();
-  const std::string folder = testing::data_folder();
-  if (folder.empty()) GTEST_SKIP() << "no data folder (BITSMITH_DATA)";
-  const Model model = open_model(folder + "/llm/classics-7m");
+  const auto folder = testing::shared_data("llm/classics-7m");
+  const auto path = testing::shared_data(std::string("text/classics/") + reference.text);
+  if (folder.empty() || path.empty()) GTEST_SKIP() << reference.text << " is not there";
+  const Model model = open_model(folder);
   const auto tokenizer = make_tokenizer(model.tokenizer_files);
-  const std::string text = read_text(folder + "/text/classics/" + reference.text);
+  const std::string text = read_text(path);
   const int64_t context = default_context(model);
   EXPECT_EQ(context, 256);
   ThreadPool pool;

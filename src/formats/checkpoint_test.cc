@@ -15,7 +15,7 @@ const std::string& small_file() {
   static const std::string kText = [] {
     const TemporaryFolder folder;
     write_checkpoint(folder / "m.bitsmith", SmallModel().contents);
-    return read_text(folder / "m.bitsmith");
+    return read_bytes(folder / "m.bitsmith");
   }();
   return kText;
 }
@@ -52,7 +52,7 @@ TEST(Checkpoint, KeepsEverything) {
 TEST(Checkpoint, SameContentsGiveSameBytes) {
   const TemporaryFolder folder;
   write_checkpoint(folder / "m.bitsmith", SmallModel().contents);
-  EXPECT_EQ(read_text(folder / "m.bitsmith"), small_file());
+  EXPECT_EQ(read_bytes(folder / "m.bitsmith"), small_file());
 }
 
 TEST(Checkpoint, AlignsTensors) {
@@ -269,7 +269,7 @@ TEST(Checkpoint, VerifyFindsEveryChangedTensorByte) {
     for (size_t i = 0; i < tensor.bytes.size(); i += 13) {
       std::string damaged = text;
       damaged[static_cast<size_t>(tensor.bytes.data() - as_bytes(text).data()) + i] ^= 4;
-      write_text(folder / "m.bitsmith", damaged);
+      write_bytes(folder / "m.bitsmith", damaged);
       const Model model = open_checkpoint(folder / "m.bitsmith");
       const std::string message =
           error_of(ErrorCode::kCorrupt, [&] { verify_checkpoint(model, progress); });

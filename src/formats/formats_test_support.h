@@ -1,56 +1,26 @@
-// What the tests of this room share: folders that go away, small models, encoding.
+// What the tests of this room share: small models, encoding, damaged files.
 #pragma once
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <vector>
 
 #include "codecs/codec.h"
-#include "core/error.h"
 #include "core/random.h"
+#include "core/testing.h"
 #include "formats/checkpoint.h"
 #include "graph/operators.h"
 
 namespace bitsmith {
 
-// A new folder that is removed at the end of the test.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "bitsmith-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline void write_text(const std::filesystem::path& path, std::string_view text) {
-  std::ofstream(path, std::ios::binary)
-      .write(text.data(), static_cast<std::streamsize>(text.size()));
-}
-
-inline std::string read_text(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
+using testing::error_of;
+using testing::read_bytes;
+using testing::shared_data;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 
 inline std::span<const std::byte> as_bytes(std::string_view text) {
   return std::as_bytes(std::span(text));
@@ -61,19 +31,6 @@ inline std::string safetensors_text(std::string_view header, std::string_view da
   std::string text;
   for (int i = 0; i < 8; ++i) text += static_cast<char>(uint64_t{header.size()} >> (8 * i));
   return text.append(header).append(data);
-}
-
-// The message of the Error that `body` throws, which must be of `code`.
-template <class Body>
-std::string error_of(ErrorCode code, const Body& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    EXPECT_EQ(static_cast<int>(error.code()), static_cast<int>(code)) << error.what();
-    return error.what();
-  }
-  ADD_FAILURE() << "expected an Error";
-  return "";
 }
 
 // Calls `read` for every prefix of `file` and for `flips` files with one to three random bits
@@ -172,15 +129,5 @@ struct SmallModel {
                                 {"tokenizer.model", std::string(70, '\0')}};
   }
 };
-
-// A folder of shared test data, or nothing if it is not on this machine.
-inline std::filesystem::path shared_data(const std::string& name) {
-  const char* folder = std::getenv("BITSMITH_DATA");
-  const std::filesystem::path root =
-      folder != nullptr ? std::filesystem::path(folder)
-                        : std::filesystem::path(BITSMITH_SOURCE_DIR) / ".." / "shared" / "data";
-  const std::filesystem::path path = root / name;
-  return std::filesystem::exists(path) ? path : std::filesystem::path();
-}
 
 }  // namespace bitsmith

@@ -9,8 +9,7 @@ namespace bitsmith {
 namespace {
 
 TEST(GoldenFiles, DecodeToTheValuesTheyWereMadeFrom) {
-  const std::filesystem::path folder =
-      std::filesystem::path(BITSMITH_SOURCE_DIR) / "tests" / "golden";
+  const std::filesystem::path folder = testing::source_folder() / "tests" / "golden";
   int files = 0;
   SilentProgress progress;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
@@ -20,7 +19,7 @@ TEST(GoldenFiles, DecodeToTheValuesTheyWereMadeFrom) {
     const Model model = open_checkpoint(entry.path());
     verify_checkpoint(model, progress);
     const std::string expected =
-        read_text(std::filesystem::path(entry.path()).replace_extension(".f32"));
+        read_bytes(std::filesystem::path(entry.path()).replace_extension(".f32"));
     size_t position = 0;
     for (const auto& [name, tensor] : model.parameters) {
       const std::vector<float> values = tensor.decode_all();

@@ -61,10 +61,10 @@ std::vector<Tensor> small_tensors(DType dtype = DType::kBF16) {
 
 class HuggingFace : public ::testing::Test {
  protected:
-  void config(const json& content) { write_text(folder / "config.json", content.dump()); }
+  void config(const json& content) { write_bytes(folder / "config.json", content.dump()); }
   void index(const json& weight_map) {
     const json content = {{"metadata", {{"total_size", 1}}}, {"weight_map", weight_map}};
-    write_text(folder / "model.safetensors.index.json", content.dump());
+    write_bytes(folder / "model.safetensors.index.json", content.dump());
   }
   std::string refusal(ErrorCode code) {
     return error_of(code, [&] { open_huggingface(folder.path()); });
@@ -81,7 +81,7 @@ TEST_F(HuggingFace, OpensAFolderWithOneFile) {
   tensors.push_back({"model.layers.0.self_attn.rotary_emb.inv_freq", DType::kF32, {1}});
   tensors.push_back({"extra.counter", DType::kI64, {}});
   write_shard(folder / "model.safetensors", tensors);
-  write_text(folder / "tokenizer_config.json", "{}");
+  write_bytes(folder / "tokenizer_config.json", "{}");
   const Model model = open_huggingface(folder.path());
   EXPECT_EQ(model.format, "huggingface");
   EXPECT_EQ(model.config, small_config());
@@ -130,7 +130,7 @@ TEST_F(HuggingFace, RefusesIndexesThatPointAstray) {
   write_shard(folder / "a.safetensors", {{name, DType::kF32, {1}}});
   EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("is in two files"));
   for (const char* text : {"[]", "{}", "{\"weight_map\":[]}"}) {
-    write_text(folder / "model.safetensors.index.json", text);
+    write_bytes(folder / "model.safetensors.index.json", text);
     refusal(ErrorCode::kCorrupt);
   }
 }
@@ -187,12 +187,12 @@ TEST_F(HuggingFace, SaysWhatIsMissingOrUnsupported) {
   EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("has no config.json"));
   config(small_config());
   EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("neither model.safetensors nor"));
-  write_text(folder / "pytorch_model.bin", "x");
+  write_bytes(folder / "pytorch_model.bin", "x");
   EXPECT_THAT(refusal(ErrorCode::kNotFound), HasSubstr("'pytorch_model.bin' is there"));
   write_shard(folder / "model.safetensors", tensors);
-  write_text(folder / "config.json", "{");
+  write_bytes(folder / "config.json", "{");
   EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("config.json' is not valid JSON"));
-  write_text(folder / "config.json", "[]");
+  write_bytes(folder / "config.json", "[]");
   EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("should be a JSON object"));
   json quantized = small_config();
   quantized["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};

@@ -21,13 +21,13 @@ TEST(OpenModel, NamesFormatsThatItDoesNotRead) {
       {"e.tflite", "a TensorFlow Lite file"},
       {"f.txt", "no model that bitsmith knows"},
       {"g", "no model that bitsmith knows"}};
-  write_text(folder / "a.gguf", "GGUF\x03");
-  write_text(folder / "b.onnx", "\x08\x07");
-  write_text(folder / "c.pt", "PK\x03\x04zip");
-  write_text(folder / "d.bin", "\x80\x02pickle");
-  write_text(folder / "e.tflite", "\x1c__\x01TFL3__");
-  write_text(folder / "f.txt", "hello");
-  write_text(folder / "g", "");
+  write_bytes(folder / "a.gguf", "GGUF\x03");
+  write_bytes(folder / "b.onnx", "\x08\x07");
+  write_bytes(folder / "c.pt", "PK\x03\x04zip");
+  write_bytes(folder / "d.bin", "\x80\x02pickle");
+  write_bytes(folder / "e.tflite", "\x1c__\x01TFL3__");
+  write_bytes(folder / "f.txt", "hello");
+  write_bytes(folder / "g", "");
   for (const auto& [file, what] : files) {
     EXPECT_THAT(refusal(folder / file, ErrorCode::kUnsupported), HasSubstr(what));
   }
@@ -42,16 +42,16 @@ TEST(OpenModel, OpensCheckpointsUnderAnyName) {
     write_checkpoint(folder / name, source.contents);
     EXPECT_EQ(open_model(folder / name).format, "bitsmith");
   }
-  const std::string text = read_text(folder / "m");
-  write_text(folder / "cut.bitsmith", text.substr(0, text.size() - 1));
+  const std::string text = read_bytes(folder / "m");
+  write_bytes(folder / "cut.bitsmith", text.substr(0, text.size() - 1));
   EXPECT_THAT(refusal(folder / "cut.bitsmith", ErrorCode::kCorrupt), HasSubstr("truncated"));
-  write_text(folder / "short.bitsmith", "");
+  write_bytes(folder / "short.bitsmith", "");
   EXPECT_THAT(refusal(folder / "short.bitsmith", ErrorCode::kCorrupt), HasSubstr("truncated"));
 }
 
 TEST(OpenModel, FindsTheFolderOfAFile) {
   const TemporaryFolder folder;
-  write_text(folder / "model.safetensors", safetensors_text("{}"));
+  write_bytes(folder / "model.safetensors", safetensors_text("{}"));
   EXPECT_THAT(refusal(folder / "model.safetensors", ErrorCode::kUnsupported),
               HasSubstr("without a config.json beside it"));
   const auto source = shared_data("llm/tinystories-656k");

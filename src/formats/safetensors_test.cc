@@ -152,7 +152,7 @@ TEST(SafetensorsWriter, WritesWhatTheReaderReads) {
     writer.append("empty", {});
     writer.append("first", as_bytes("g"));
     writer.commit();
-    return read_text(folder / name);
+    return read_bytes(folder / name);
   };
   const std::string text = write("a");
   EXPECT_EQ(text, write("b"));

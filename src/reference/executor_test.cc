@@ -5,10 +5,10 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <list>
 
 #include "core/random.h"
+#include "core/testing.h"
 #include "formats/model.h"
 #include "graph/operators.h"
 #include "runtime/executor.h"
@@ -135,12 +135,6 @@ TEST(Executors, AgreeOnEveryOperator) {
   }
 }
 
-fs::path data_folder() {
-  const char* from_environment = std::getenv("BITSMITH_DATA");
-  return from_environment != nullptr ? fs::path(from_environment)
-                                     : fs::path(BITSMITH_SOURCE_DIR) / "../shared/data";
-}
-
 std::vector<TokenId> some_tokens(int64_t vocab, int count) {
   Random random(11);
   std::vector<TokenId> tokens;
@@ -158,30 +152,27 @@ void compare_with_numpy(const fs::path& folder) {
   const double scale = reference.abs().max().item<double>();
   EXPECT_LE((reference - native).abs().max().item<double>(), 1e-3 * scale);
 
-  const fs::path out = fs::path(testing::TempDir()) / ("numpy-" + folder.filename().string());
-  fs::create_directories(out);
+  const testing::TemporaryFolder out;
   const auto write = [&](const char* name, const void* data, size_t bytes) {
-    std::ofstream(out / name, std::ios::binary)
-        .write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+    testing::write_bytes(out / name, {static_cast<const char*>(data), bytes});
   };
   write("tokens", tokens.data(), tokens.size() * sizeof(TokenId));
   write("reference", reference.data_ptr<float>(), static_cast<size_t>(reference.numel()) * 4);
   write("native", native.data_ptr<float>(), static_cast<size_t>(native.numel()) * 4);
   const std::string command =
       fmt::format("/usr/bin/python3 '{}/tests/numpy/llama.py' '{}' '{}' '{}' '{}'",
-                  BITSMITH_SOURCE_DIR, folder.string(), (out / "tokens").string(),
+                  testing::source_folder().string(), folder.string(), (out / "tokens").string(),
                   (out / "reference").string(), (out / "native").string());
   EXPECT_EQ(std::system(command.c_str()), 0) << command;
-  fs::remove_all(out);
 }
 
 TEST(Executors, AgreeWithNumPyOnClassics) {
-  compare_with_numpy(fs::path(BITSMITH_SOURCE_DIR) / "models/classics-7m");
+  compare_with_numpy(testing::source_folder() / "models/classics-7m");
 }
 
 TEST(Executors, AgreeWithNumPyOnTinystories) {
-  const fs::path folder = data_folder() / "llm/tinystories-656k";
-  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const fs::path folder = testing::shared_data("llm/tinystories-656k");
+  if (folder.empty()) GTEST_SKIP() << "llm/tinystories-656k is not there";
   compare_with_numpy(folder);
 }
 

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -38,10 +36,6 @@ std::vector<double> run_plainly(const Graph& graph,
 
 // `count` tokens below `vocabulary`.
 std::vector<TokenId> random_tokens(int64_t count, int64_t vocabulary, uint64_t seed);
-
-// The folder of real models and texts, or "" if it is not there: $BITSMITH_DATA, else
-// ../shared/data beside the source.
-std::string data_folder();
 
 namespace plain {
 
@@ -216,12 +210,6 @@ inline std::vector<TokenId> random_tokens(int64_t count, int64_t vocabulary, uin
     tokens.push_back(static_cast<TokenId>(random.below(static_cast<uint64_t>(vocabulary))));
   }
   return tokens;
-}
-
-inline std::string data_folder() {
-  const char* given = std::getenv("BITSMITH_DATA");
-  const std::string folder = given != nullptr ? given : BITSMITH_SOURCE_DIR "/../shared/data";
-  return std::filesystem::is_directory(folder) ? folder : "";
 }
 
 }  // namespace bitsmith::testing

@@ -11,7 +11,7 @@ namespace {
 
 TEST(ReadText, RefusesWhatIsNotPlainText) {
   const std::filesystem::path path =
-      std::filesystem::path(testing::TempDir()) / "bitsmith_corpus_test.txt";
+      std::filesystem::path(::testing::TempDir()) / "bitsmith_corpus_test.txt";
   const auto write = [&](const std::string& bytes) {
     std::ofstream(path, std::ios::binary) << bytes;
   };
@@ -25,7 +25,7 @@ TEST(ReadText, RefusesWhatIsNotPlainText) {
   }
   std::filesystem::remove(path);
   EXPECT_THROW(read_text(path), Error);
-  EXPECT_THROW(read_text(testing::TempDir()), Error);
+  EXPECT_THROW(read_text(::testing::TempDir()), Error);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // with, and the vectors that come with vocabularies in GGUF files.
 #include <gtest/gtest.h>
 
+#include <sstream>
+
 #include "text/corpus.h"
 #include "text/test_data.h"
 #include "text/unicode.h"
@@ -12,9 +14,10 @@ namespace {
 using Json = nlohmann::json;
 
 TEST(RealText, ClassicsCountsAndRoundTrip) {
-  const auto folder = data_folder() / "llm" / "classics-7m";
-  const auto texts = data_folder() / "text" / "classics";
-  if (!exists(folder) || !exists(texts)) GTEST_SKIP() << folder << " is not there";
+  const auto folder = shared_data("llm/classics-7m");
+  const auto texts = shared_data("text/classics");
+  if (folder.empty() || texts.empty())
+    GTEST_SKIP() << "llm/classics-7m or text/classics is not there";
   const auto tokenizer = make_tokenizer(read_tokenizer_files(folder));
   const std::pair<const char*, int64_t> cases[] = {{"treasure_island.txt", 107100},
                                                    {"the_wonderful_wizard_of_oz.txt", 58395}};
@@ -27,9 +30,10 @@ TEST(RealText, ClassicsCountsAndRoundTrip) {
 }
 
 TEST(RealText, TinystoriesCounts) {
-  const auto folder = data_folder() / "llm" / "tinystories-656k";
-  const auto path = data_folder() / "text" / "tinystories-sample" / "tinystories_sample.txt";
-  if (!exists(folder) || !exists(path)) GTEST_SKIP() << folder << " is not there";
+  const auto folder = shared_data("llm/tinystories-656k");
+  const auto path = shared_data("text/tinystories-sample/tinystories_sample.txt");
+  if (folder.empty() || path.empty())
+    GTEST_SKIP() << "llm/tinystories-656k or its sample is not there";
   const auto tokenizer = make_tokenizer(read_tokenizer_files(folder));
   const std::string text = read_text(path);
   constexpr std::string_view kEnd = "<|endoftext|>";
@@ -54,9 +58,10 @@ TEST(RealText, TinystoriesCounts) {
 }
 
 TEST(RealText, AMegabyteInOneCall) {
-  const auto folder = data_folder() / "llm" / "classics-7m";
-  const auto path = data_folder() / "text" / "wikitext-2" / "wiki.test.raw";
-  if (!exists(folder) || !exists(path)) GTEST_SKIP() << path << " is not there";
+  const auto folder = shared_data("llm/classics-7m");
+  const auto path = shared_data("text/wikitext-2/wiki.test.raw");
+  if (folder.empty() || path.empty())
+    GTEST_SKIP() << "llm/classics-7m or text/wikitext-2 is not there";
   const auto tokenizer = make_tokenizer(read_tokenizer_files(folder));
   const std::vector<TokenId> ids = tokenize_file(path, *tokenizer);
   EXPECT_EQ(ids.size(), 445038u);
@@ -150,8 +155,8 @@ std::string length_delimited(uint32_t field, const std::string& bytes) {
 }
 
 TEST(GgufVocabularyVectors, LlamaSentencePiece) {
-  const auto path = data_folder() / "llm" / "gguf-vocab" / "ggml-vocab-llama-spm.gguf";
-  if (!exists(path)) GTEST_SKIP() << path << " is not there";
+  const auto path = shared_data("llm/gguf-vocab/ggml-vocab-llama-spm.gguf");
+  if (path.empty()) GTEST_SKIP() << "llm/gguf-vocab is not there";
   const GgufVocabulary gguf(read_bytes(path));
   // A SentencePiece model with the same pieces: text (1), score (2), type (3).
   std::string model;
@@ -172,8 +177,8 @@ TEST(GgufVocabularyVectors, LlamaSentencePiece) {
 }
 
 TEST(GgufVocabularyVectors, Gpt2) {
-  const auto path = data_folder() / "llm" / "gguf-vocab" / "ggml-vocab-gpt-2.gguf";
-  if (!exists(path)) GTEST_SKIP() << path << " is not there";
+  const auto path = shared_data("llm/gguf-vocab/ggml-vocab-gpt-2.gguf");
+  if (path.empty()) GTEST_SKIP() << "llm/gguf-vocab is not there";
   const GgufVocabulary gguf(read_bytes(path));
   Json json = {{"decoder", {{"type", "ByteLevel"}}},
                {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},

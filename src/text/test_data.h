@@ -1,38 +1,20 @@
 // Where the tests of this room find their data.
 #pragma once
 
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "core/testing.h"
 #include "text/tokenizer.h"
-
-#ifndef BITSMITH_SOURCE_DIR
-#define BITSMITH_SOURCE_DIR "."
-#endif
 
 namespace bitsmith::text {
 
+using testing::read_bytes;
+using testing::shared_data;
+
 inline std::filesystem::path vectors_folder() {
-  return std::filesystem::path(BITSMITH_SOURCE_DIR) / "tests" / "vectors" / "text";
-}
-
-// Real models and texts, which need not be there: skip by name when a path does not exist.
-inline std::filesystem::path data_folder() {
-  const char* folder = std::getenv("BITSMITH_DATA");
-  if (folder != nullptr) return folder;
-  return std::filesystem::path(BITSMITH_SOURCE_DIR) / ".." / "shared" / "data";
-}
-
-inline std::string read_bytes(const std::filesystem::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  std::stringstream bytes;
-  bytes << stream.rdbuf();
-  return std::move(bytes).str();
+  return testing::source_folder() / "tests" / "vectors" / "text";
 }
 
 // The texts of texts.json: strings, or bytes in hexadecimal where they are not UTF-8.

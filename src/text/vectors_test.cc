@@ -61,8 +61,8 @@ TEST(Vectors, SmallTokenizersOfEveryKind) {
 }
 
 TEST(Vectors, Tinystories) {
-  const auto folder = data_folder() / "llm" / "tinystories-656k";
-  if (!exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto folder = shared_data("llm/tinystories-656k");
+  if (folder.empty()) GTEST_SKIP() << "llm/tinystories-656k is not there";
   const auto tokenizer = make_tokenizer(read_tokenizer_files(folder));
   const Json expected = Json::parse(read_bytes(vectors_folder() / "tinystories.json"));
   EXPECT_EQ(expect_vectors(*tokenizer, expected, {}), vector_texts().size());
