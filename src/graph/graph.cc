@@ -122,6 +122,12 @@ std::vector<ValueId> Graph::parameters() const {
 
 std::vector<Block> find_blocks(const Graph& graph) {
   const size_t n = graph.nodes.size();
+  if (graph.inputs.empty() || graph.outputs.size() != 1 || n == 0) {
+    fail(ErrorCode::kUnsupported,
+         "graph: blocks are found in a graph that has inputs and one output, this one has {} and "
+         "{}",
+         graph.inputs.size(), graph.outputs.size());
+  }
   // An activation is live between nodes i and i + 1 if it is made at or before i and used after.
   std::vector<size_t> last_use(graph.values.size(), 0);
   for (size_t i = 0; i < n; ++i) {
@@ -132,7 +138,6 @@ std::vector<Block> find_blocks(const Graph& graph) {
   for (const ValueId id : graph.outputs) last_use[static_cast<size_t>(id)] = n;
 
   std::vector<Block> blocks;
-  BITSMITH_ASSERT(!graph.inputs.empty());
   std::vector<ValueId> live = graph.inputs;
   Block block{0, 0, graph.inputs[0], kNoValue, ""};
   bool has_matrix = false;

@@ -1,5 +1,6 @@
 // The graph as JSON, as it stands in a checkpoint's metadata; see docs/FORMAT.md.
 #include <algorithm>
+#include <limits>
 
 #include "graph/graph.h"
 
@@ -15,16 +16,23 @@ json attribute_to_json(const Attribute& attribute) {
   return std::visit([](const auto& value) { return json(value); }, attribute);
 }
 
+// A whole number that int64_t holds. (JSON's larger ones would wrap around, into symbols.)
+bool is_whole(const json& value) {
+  return value.is_number_integer() &&
+         (!value.is_number_unsigned() ||
+          value.get<uint64_t>() <= uint64_t{std::numeric_limits<int64_t>::max()});
+}
+
 Attribute attribute_from_json(const json& value) {
-  if (value.is_number_integer()) return value.get<int64_t>();
+  if (is_whole(value)) return value.get<int64_t>();
   if (value.is_number_float()) return value.get<double>();
   if (value.is_string()) return value.get<std::string>();
   if (!value.is_array()) fail(ErrorCode::kCorrupt, "graph: {} is no attribute", value.dump());
   const auto all = [&](auto test) { return std::ranges::all_of(value, test); };
-  if (!value.empty() && all([](const json& v) { return v.is_number_integer(); })) {
+  if (!value.empty() && all(is_whole)) {
     return value.get<std::vector<int64_t>>();
   }
-  if (!all([](const json& v) { return v.is_number(); })) {
+  if (!all([](const json& v) { return is_whole(v) || v.is_number_float(); })) {
     fail(ErrorCode::kCorrupt, "graph: an attribute's list may only hold numbers");
   }
   return value.get<std::vector<double>>();
@@ -58,7 +66,7 @@ Shape shape_from_json(const json& value) {
     fail(ErrorCode::kCorrupt, "graph: a shape must be a list of at most {} extents", kMaxRank);
   }
   for (const json& extent : value) {
-    if (!extent.is_number_integer() || extent.get<int64_t>() < kTime) {
+    if (!is_whole(extent) || extent.get<int64_t>() < kTime) {
       fail(ErrorCode::kCorrupt, "graph: {} is no extent", extent.dump());
     }
     shape.push_back(extent.get<int64_t>());
@@ -148,7 +156,12 @@ Graph Graph::from_json(const json& source) {
     }
     name_new(name, graph.add_node(op, name, std::move(node_inputs), std::move(attributes)));
   }
-  for (const json& name : list(source, "outputs")) graph.outputs.push_back(lookup(name));
+  for (const json& name : list(source, "outputs")) {
+    graph.outputs.push_back(lookup(name));
+    if (graph.value(graph.outputs.back()).kind != ValueKind::kActivation) {
+      fail(ErrorCode::kCorrupt, "graph: the output {} is made by no node", name.dump());
+    }
+  }
   if (graph.inputs.empty() || graph.outputs.empty() || graph.nodes.empty()) {
     fail(ErrorCode::kCorrupt, "graph: it must have an input, an output and a node");
   }

@@ -14,8 +14,21 @@ Shape infer_embedding(const Graph& graph, const Node& node) {
   return shape;
 }
 
+// Sequences: [B, T, channels] in all inputs, with the same B and T.
+void expect_sequences(const Graph& graph, const Node& node) {
+  const Shape& first = input_shape(graph, node, 0);
+  for (size_t i = 0; i < node.inputs.size(); ++i) {
+    const Shape& shape = input_shape(graph, node, i);
+    if (shape.size() != 3 || shape[0] != first[0] || shape[1] != first[1]) {
+      misfit(node, fmt::format("input {} has the shape {}, it must be [B, T, channels]", i,
+                               to_string(shape)));
+    }
+  }
+}
+
 Shape infer_rope(const Graph& graph, const Node& node) {
   expect_inputs(graph, node, 1);
+  expect_sequences(graph, node);
   const int64_t head = 2 * static_cast<int64_t>(node.numbers("frequencies").size());
   const int64_t channels = last_extent(graph, node, 0);
   if (head == 0 || channels % head != 0) {
@@ -28,6 +41,7 @@ Shape infer_rope(const Graph& graph, const Node& node) {
 
 Shape infer_attention(const Graph& graph, const Node& node) {
   expect_inputs(graph, node, 3);
+  expect_sequences(graph, node);
   const int64_t heads = node.integer("heads");
   const int64_t kv_heads = node.integer("kv_heads");
   const int64_t head_dim = node.integer("head_dim");

@@ -7,10 +7,12 @@
 #include <functional>
 #include <set>
 
+#include "core/testing.h"
+
 namespace bitsmith {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // A graph with inputs and parameters made on demand.
 struct Bench {
@@ -385,6 +387,65 @@ TEST(Operators, SurviveJson) {
   for (const Operator* op : Registry<Operator>::instance().all()) {
     const bool unary = op->infer == Registry<Operator>::instance().get("relu").infer;
     EXPECT_TRUE(unary || seen.contains(op->info().id)) << op->info().id << " has no case";
+  }
+}
+
+// Every operator says which node it is that does not fit.
+TEST(Operators, RefuseWrongInputsAndAttributesByName) {
+  for (const Case& c : cases()) {
+    if (!c.refused.empty()) continue;
+    SCOPED_TRACE(c.what);
+    Bench bench;
+    c.make(bench);
+    const Node good = bench.graph.nodes[0];
+    const auto refuse = [&](const Node& node) {
+      const auto infer = Registry<Operator>::instance().get(node.op).infer;
+      const std::string message =
+          bitsmith::testing::error_of(ErrorCode::kCorrupt, [&] { infer(bench.graph, node); });
+      EXPECT_THAT(message, HasSubstr("'y' (" + node.op + ")"));
+    };
+    Node node = good;
+    if (good.op != "concat") {  // which takes any number
+      node.inputs.push_back(node.inputs.back());
+      refuse(node);
+      node = good;
+      node.inputs.pop_back();
+      refuse(node);
+    }
+    node.inputs.clear();
+    refuse(node);
+    for (size_t i = 0; i < good.inputs.size(); ++i) {
+      for (const ValueId nowhere : {ValueId{-2}, ValueId{1000}}) {
+        node = good;
+        node.inputs[i] = nowhere;
+        refuse(node);
+      }
+    }
+    for (const auto& [name, value] : good.attributes) {
+      SCOPED_TRACE(name);
+      node = good;
+      node.attributes.erase(name);
+      refuse(node);
+      node.attributes[name] = std::string("no such word");
+      refuse(node);
+    }
+  }
+}
+
+TEST(Operators, AttentionReadsKeysAndValuesOfItsQueries) {
+  for (const size_t wrong : {0, 1, 2}) {
+    for (const Shape& shape : {Shape{5, 4}, Shape{kBatch, 5, 4}, Shape{5, kTime, 4}, Shape{4}}) {
+      Bench b;
+      ValueId ids[3];
+      for (size_t i = 0; i < 3; ++i) {
+        ids[i] = i == wrong ? b.parameter(shape) : b.input({kBatch, kTime, 4});
+      }
+      const std::string message = bitsmith::testing::error_of(ErrorCode::kCorrupt, [&] {
+        ops::attention(b.graph, "y", ids[0], ids[1], ids[2],
+                       {.heads = 2, .kv_heads = 2, .head_dim = 2, .scale = 0.5});
+      });
+      EXPECT_THAT(message, HasSubstr("'y' (attention)"));
+    }
   }
 }
 
