@@ -6,8 +6,11 @@
 
 namespace bitsmith {
 
-Config::Config(const nlohmann::json& json) : json_(json) {
-  if (!json.is_object()) fail(ErrorCode::kCorrupt, "config.json: it must hold an object");
+Config::Config(const nlohmann::json& json, std::string path) : json_(json), path_(std::move(path)) {
+  if (json.is_object()) return;
+  if (path_.empty()) fail(ErrorCode::kCorrupt, "config.json: it must hold an object");
+  path_.pop_back();
+  fail(ErrorCode::kCorrupt, "config.json: '{}' must be an object, it is {}", path_, json.dump());
 }
 
 bool Config::has(const char* field) const {
@@ -16,18 +19,24 @@ bool Config::has(const char* field) const {
 }
 
 const nlohmann::json& Config::require(const char* field) const {
-  if (!has(field)) fail(ErrorCode::kCorrupt, "config.json: '{}' is missing", field);
+  if (!has(field)) fail(ErrorCode::kCorrupt, "config.json: '{}{}' is missing", path_, field);
   return json_[field];
 }
 
-int64_t Config::size(const char* field, int64_t max) const {
+int64_t Config::whole(const char* field, int64_t min, int64_t max) const {
   const nlohmann::json& value = require(field);
-  if (!value.is_number_integer() || value.get<int64_t>() < 1 || value.get<int64_t>() > max) {
-    fail(ErrorCode::kCorrupt, "config.json: '{}' must be a whole number from 1 to {}, it is {}",
-         field, max, value.dump());
+  // What JSON writes beyond int64_t is beyond every `max` too.
+  const bool beyond =
+      value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(max);
+  if (!value.is_number_integer() || beyond || value.get<int64_t>() < min ||
+      value.get<int64_t>() > max) {
+    fail(ErrorCode::kCorrupt, "config.json: '{}{}' must be a whole number from {} to {}, it is {}",
+         path_, field, min, max, value.dump());
   }
   return value.get<int64_t>();
 }
+
+int64_t Config::size(const char* field, int64_t max) const { return whole(field, 1, max); }
 
 int64_t Config::size_or(const char* field, int64_t otherwise) const {
   return has(field) ? size(field) : otherwise;
@@ -36,7 +45,8 @@ int64_t Config::size_or(const char* field, int64_t otherwise) const {
 double Config::number(const char* field) const {
   const nlohmann::json& value = require(field);
   if (!value.is_number() || !std::isfinite(value.get<double>())) {
-    fail(ErrorCode::kCorrupt, "config.json: '{}' must be a number, it is {}", field, value.dump());
+    fail(ErrorCode::kCorrupt, "config.json: '{}{}' must be a number, it is {}", path_, field,
+         value.dump());
   }
   return value.get<double>();
 }
@@ -45,11 +55,23 @@ double Config::number_or(const char* field, double otherwise) const {
   return has(field) ? number(field) : otherwise;
 }
 
+double Config::positive(const char* field) const {
+  const double value = number(field);
+  if (!(value > 0)) {
+    fail(ErrorCode::kCorrupt, "config.json: '{}{}' must be above 0, it is {}", path_, field, value);
+  }
+  return value;
+}
+
+double Config::positive_or(const char* field, double otherwise) const {
+  return has(field) ? positive(field) : otherwise;
+}
+
 bool Config::flag_or(const char* field, bool otherwise) const {
   if (!has(field)) return otherwise;
   const nlohmann::json& value = require(field);
   if (!value.is_boolean()) {
-    fail(ErrorCode::kCorrupt, "config.json: '{}' must be true or false, it is {}", field,
+    fail(ErrorCode::kCorrupt, "config.json: '{}{}' must be true or false, it is {}", path_, field,
          value.dump());
   }
   return value.get<bool>();
@@ -58,7 +80,8 @@ bool Config::flag_or(const char* field, bool otherwise) const {
 std::string Config::text(const char* field) const {
   const nlohmann::json& value = require(field);
   if (!value.is_string()) {
-    fail(ErrorCode::kCorrupt, "config.json: '{}' must be a string, it is {}", field, value.dump());
+    fail(ErrorCode::kCorrupt, "config.json: '{}{}' must be a string, it is {}", path_, field,
+         value.dump());
   }
   return value.get<std::string>();
 }

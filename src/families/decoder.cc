@@ -21,12 +21,23 @@ Dimensions read_dimensions(const Config& config) {
   d.layers = config.size("num_hidden_layers", 4096);
   d.heads = config.size("num_attention_heads", 1 << 16);
   d.kv_heads = config.size_or("num_key_value_heads", d.heads);
+  constexpr int64_t kMaxHeadDim = 4096;  // each layer holds the frequencies of a head
   if (!config.has("head_dim") && d.hidden % d.heads != 0) {
     fail(ErrorCode::kCorrupt,
          "config.json: hidden_size {} is no multiple of num_attention_heads {}", d.hidden, d.heads);
   }
-  d.head_dim = config.has("head_dim") ? config.size("head_dim", 1 << 16) : d.hidden / d.heads;
+  d.head_dim = config.has("head_dim") ? config.size("head_dim", kMaxHeadDim) : d.hidden / d.heads;
+  if (d.head_dim > kMaxHeadDim) {
+    fail(ErrorCode::kCorrupt,
+         "config.json: hidden_size {} over num_attention_heads {} makes heads of more than {} "
+         "channels",
+         d.hidden, d.heads, kMaxHeadDim);
+  }
   d.epsilon = config.number_or("rms_norm_eps", 1e-6);
+  if (d.epsilon < 0) {
+    fail(ErrorCode::kCorrupt, "config.json: 'rms_norm_eps' must not be negative, it is {}",
+         d.epsilon);
+  }
   if (d.heads % d.kv_heads != 0) {
     fail(ErrorCode::kCorrupt,
          "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", d.heads,
@@ -40,16 +51,36 @@ Dimensions read_dimensions(const Config& config) {
   return d;
 }
 
+// Fields of other families that would change the result: a configuration that sets one is not of
+// the network that is built here.
+void refuse_foreign_fields(const nlohmann::json& json) {
+  for (const char* field :
+       {"attention_multiplier", "attn_logit_softcapping", "clip_qkv", "embedding_multiplier",
+        "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts",
+        "num_experts", "num_local_experts", "query_pre_attn_scalar", "residual_multiplier",
+        "scale_emb", "use_qk_norm"}) {
+    const auto it = json.find(field);
+    if (it == json.end() || it->is_null() || *it == false || *it == 0) continue;
+    fail(ErrorCode::kUnsupported, "config.json: '{}' is not supported in a '{}'", field,
+         json.value("model_type", ""));
+  }
+}
+
 }  // namespace
 
 Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
   const Config config(json);
+  refuse_foreign_fields(json);
   const Dimensions d = read_dimensions(config);
   const RopeParameters rotary = read_rope(config, d.head_dim);
-  const bool qkv_bias = traits.qkv_bias || config.flag_or("attention_bias", false);
-  const bool o_bias = !traits.qkv_bias && config.flag_or("attention_bias", false);
+  const bool attention_bias = config.flag_or("attention_bias", false);
+  const bool qkv_bias = traits.qkv_bias || attention_bias;
+  const bool o_bias = !traits.qkv_bias && attention_bias;
   const bool mlp_bias = config.flag_or("mlp_bias", false);
-  if (json.contains("quantization_config")) {
+  if (config.has("max_position_embeddings")) {
+    config.size("max_position_embeddings", int64_t{1} << 40);
+  }
+  if (config.has("quantization_config")) {
     fail(ErrorCode::kUnsupported,
          "config.json: the model is already quantized ('quantization_config'); give the original");
   }
