@@ -38,14 +38,25 @@ json to_json(const toml::value& value) {
 }
 
 json parse_toml(const std::string& text, const std::string& name) {
+  // The parser calls itself for each level: a limit keeps it on the stack.
+  constexpr int kMaxDepth = 64;
+  int depth = 0;
+  for (const char c : text) {
+    depth = std::max(0, depth + (c == '[' || c == '{') - (c == ']' || c == '}'));
+    if (depth > kMaxDepth) {
+      fail(ErrorCode::kCorrupt, "recipe '{}' is nested deeper than {} levels", name, kMaxDepth);
+    }
+  }
+  toml::value value;
   try {
     std::istringstream stream(text);
-    return to_json(toml::parse(stream, name));
+    value = toml::parse(stream, name);
   } catch (const std::exception& error) {
     std::string reason = error.what();
     std::ranges::replace(reason, '\n', ' ');
     fail(ErrorCode::kCorrupt, "recipe '{}' is not valid TOML: {}", name, reason);
   }
+  return to_json(value);
 }
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -57,7 +68,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 
 void apply_override(json& definition, const std::string& text) {
   const size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) {
+  const std::vector<std::string> keys = split(text.substr(0, equals) + ".", '.');
+  if (equals == std::string::npos || std::ranges::find(keys, "") != keys.end()) {
     fail(ErrorCode::kInvalidArgument, "--set '{}': expected key=value, for example code.bits=3",
          text);
   }
@@ -69,7 +81,7 @@ void apply_override(json& definition, const std::string& text) {
     value = value_text;  // a bare word is a string
   }
   json* target = &definition;
-  for (const std::string& key : split(text.substr(0, equals), '.')) {
+  for (const std::string& key : keys) {
     if (!target->is_object()) {
       fail(ErrorCode::kInvalidArgument, "--set '{}': '{}' is below a value, not a table", text,
            key);
@@ -81,9 +93,17 @@ void apply_override(json& definition, const std::string& text) {
 
 // All combinations of the lists in `table`; scalars are lists of one.
 std::vector<json> combinations(const json& table) {
+  constexpr size_t kMaxCandidates = 1024;
   std::vector<json> result = {json::object()};
   for (const auto& [key, value] : table.items()) {
     const json list = value.is_array() ? value : json::array({value});
+    if (list.empty()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: code.{} is an empty list", key);
+    }
+    if (list.size() > kMaxCandidates / result.size()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: [code] makes more than {} candidates",
+           kMaxCandidates);
+    }
     std::vector<json> grown;
     for (const json& base : result) {
       for (const json& element : list) {
@@ -127,7 +147,11 @@ json section(const json& definition, const char* key) {
 
 std::string text(const json& definition, const char* key) {
   const auto it = definition.find(key);
-  return it != definition.end() && it->is_string() ? it->get<std::string>() : "";
+  if (it == definition.end()) return "";
+  if (!it->is_string()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: {} must be a string, it is {}", key, it->dump());
+  }
+  return it->get<std::string>();
 }
 
 int64_t whole(const json& table, const char* key, int64_t otherwise, int64_t min, int64_t max) {
@@ -168,7 +192,9 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   recipe.summary = text(definition, "summary");
   recipe.source = text(definition, "source");
 
-  for (json combination : combinations(section(definition, "code"))) {
+  const json code = section(definition, "code");
+  if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");
+  for (json combination : combinations(code)) {
     if (!combination.contains("codec") || !combination["codec"].is_string()) {
       fail(ErrorCode::kInvalidArgument, "recipe: code.codec is missing");
     }
@@ -193,6 +219,10 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   recipe.sequences =
       definition.contains("calibrate") ? whole(calibrate, "sequences", 128, 1, 1 << 20) : 0;
   recipe.length = whole(calibrate, "length", 0, 0, 1 << 20);
+  if (recipe.length == 1) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: calibrate.length must be 0 or at least 2: one token has nothing to predict");
+  }
   if (recipe.sequences == 0 && recipe.matrix_solver.part->needs_statistics()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: the solver '{}' needs statistics of the inputs; add a [calibrate] section",
