@@ -1,11 +1,15 @@
 # Writes OUTPUT, a C++ file that holds every recipes/*.toml as text. Run as a script:
 #   cmake -DOUTPUT=... -DFOLDER=... -P embed_recipes.cmake
 file(GLOB files ${FOLDER}/*.toml)
-list(SORT files)
-set(entries "")
+set(ids "")
 foreach(file ${files})
   get_filename_component(id ${file} NAME_WE)
-  file(READ ${file} text)
+  list(APPEND ids ${id})
+endforeach()
+list(SORT ids)  # not by file name, in which "-" comes before "."
+set(entries "")
+foreach(id ${ids})
+  file(READ ${FOLDER}/${id}.toml text)
   string(APPEND entries "      {\"${id}\", R\"TOML(${text})TOML\"},\n")
 endforeach()
 file(WRITE ${OUTPUT}.new "// Made from recipes/*.toml by cmake/embed_recipes.cmake.

@@ -68,7 +68,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 
 void apply_override(json& definition, const std::string& text) {
   const size_t equals = text.find('=');
-  const std::vector<std::string> keys = split(text.substr(0, equals) + ".", '.');
+  const size_t end = equals == 0 ? 0 : text.find_last_not_of(' ', equals - 1) + 1;
+  const std::vector<std::string> keys = split(text.substr(0, end) + ".", '.');
   if (equals == std::string::npos || std::ranges::find(keys, "") != keys.end()) {
     fail(ErrorCode::kInvalidArgument, "--set '{}': expected key=value, for example code.bits=3",
          text);
@@ -82,7 +83,7 @@ void apply_override(json& definition, const std::string& text) {
   }
   json* target = &definition;
   for (const std::string& key : keys) {
-    if (!target->is_object()) {
+    if (!target->is_object() && !target->is_null()) {  // null: a table that was not there
       fail(ErrorCode::kInvalidArgument, "--set '{}': '{}' is below a value, not a table", text,
            key);
     }

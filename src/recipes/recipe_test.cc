@@ -222,7 +222,7 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
 
 TEST(Recipes, TooManyCandidatesAreRefused) {
   std::string bits = "code.bits=[";
-  for (int i = 0; i < 200; ++i) bits += "4, ";
+  for (int i = 0; i < 400; ++i) bits += "4, ";
   EXPECT_THAT(refusal({bits + "4]"}), HasSubstr("more than 1024 candidates"));
 }
 
