@@ -18,6 +18,15 @@ namespace {
   fail(ErrorCode::kEnvironment, "cannot write '{}': {}", path.string(), std::strerror(errno));
 }
 
+// Makes a rename in the folder durable.
+void sync_folder_of(const std::filesystem::path& path) {
+  const auto folder = path.has_parent_path() ? path.parent_path() : ".";
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  ::fsync(fd);
+  ::close(fd);
+}
+
 std::filesystem::path temporary_name(const std::filesystem::path& target) {
   return target.string() + fmt::format(".tmp{}", ::getpid());
 }
@@ -59,12 +68,12 @@ void OutputFile::commit() {
     errno = reason;
     fail_write(target_);
   }
-  const auto folder = target_.has_parent_path() ? target_.parent_path() : ".";
-  const int folder_fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder_fd >= 0) {  // makes the rename itself durable
-    ::fsync(folder_fd);
-    ::close(folder_fd);
-  }
+  sync_folder_of(target_);
+}
+
+void move_file(const std::filesystem::path& from, const std::filesystem::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail_write(to);
+  sync_folder_of(to);
 }
 
 void check_writable(const std::filesystem::path& target) {

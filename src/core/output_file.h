@@ -32,6 +32,9 @@ class OutputFile {
   uint64_t written_ = 0;
 };
 
+// Gives a finished file its name, in the same file system; a file of that name is replaced at once.
+void move_file(const std::filesystem::path& from, const std::filesystem::path& to);
+
 // Throws kEnvironment, before any work starts, if a file cannot be made at `target`.
 void check_writable(const std::filesystem::path& target);
 
