@@ -19,18 +19,20 @@ void CompressOptions::add_common(CLI::App& command) {
                      "Without it the model writes its own");
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();
-  command.add_option("--threads", request.threads,
-                     "0: all processors. The result is the same for any number");
+  command
+      .add_option("--threads", request.threads,
+                  "0: all processors. The result is the same for any number")
+      ->check(CLI::Range(0, 1024));
   command.add_option("--seed", request.seed, "of everything that is drawn")->capture_default_str();
   command.add_option("--device", request.device, "cpu or cuda (where libtorch has it)")
       ->capture_default_str();
 }
 
 void CompressOptions::add_budget(CLI::App& command) {
-  auto* bits_option = command.add_option(
+  bits_option = command.add_option(
       "--bits", bits, "bits per weight over all parameters, scales and zero points included");
-  command.add_option("--size", size, "size of the whole file: 180MB, 1.5GiB")
-      ->excludes(bits_option);
+  size_option = command.add_option("--size", size, "size of the whole file: 180MB, 1.5GiB")
+                    ->excludes(bits_option);
 }
 
 CompressRequest CompressOptions::finish() const {
@@ -39,13 +41,10 @@ CompressRequest CompressOptions::finish() const {
   if (result.ram_bytes < uint64_t{256} << 20) {
     fail(ErrorCode::kInvalidArgument, "--ram {}: at least 256MiB are needed", ram);
   }
-  if (bits != 0) {
-    if (!(bits > 0 && bits <= 64)) {
-      fail(ErrorCode::kInvalidArgument, "--bits {}: expected a number above 0, such as 3.0", bits);
-    }
-    result.budget.bits = bits;
+  if (bits_option != nullptr && bits_option->count() > 0) result.budget.bits = bits;
+  if (size_option != nullptr && size_option->count() > 0) {
+    result.budget.file_bytes = parse_size(size, "--size");
   }
-  if (!size.empty()) result.budget.file_bytes = parse_size(size, "--size");
   return result;
 }
 

@@ -14,6 +14,9 @@ struct CompressOptions {
   std::string ram = "4GB";
   std::string size;
   double bits = 0;
+  // Counted, since an empty value (of a script that lost it) is not the same as none.
+  CLI::Option* bits_option = nullptr;
+  CLI::Option* size_option = nullptr;
 
   // Adds MODEL, --recipe, --set, --calibration, --ram, --threads, --seed, --device.
   void add_common(CLI::App& command);

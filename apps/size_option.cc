@@ -36,7 +36,8 @@ uint64_t parse_size(const std::string& text, const std::string& option) {
   const bool number = take_number(rest, value);
   while (!rest.empty() && rest.front() == ' ') rest.remove_prefix(1);
   const auto unit = kUnits.find(rest);
-  if (!number || unit == kUnits.end() || !(value > 0) || value * unit->second > 1e18) {
+  if (!number || unit == kUnits.end() || !(value * unit->second >= 1) ||
+      value * unit->second > 1e18) {
     fail(ErrorCode::kInvalidArgument, "{} '{}': expected a size such as 180MB, 1.5GB or 512MiB",
          option, text);
   }
@@ -67,14 +68,13 @@ std::vector<double> parse_numbers(const std::string& text, const std::string& op
     for (int i = 0; begin + i * step <= end + 1e-9; ++i) numbers.push_back(begin + i * step);
     return numbers;
   }
-  std::istringstream stream(text);
+  std::istringstream stream(text + ",");  // the end of the last one
   for (std::string part; std::getline(stream, part, ',');) {
     std::string_view rest = part;
     double value = 0;
     if (!take_number(rest, value) || !rest.empty()) refuse();
     numbers.push_back(value);
   }
-  if (numbers.empty()) refuse();
   return numbers;
 }
 
