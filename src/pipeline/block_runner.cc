@@ -1,6 +1,7 @@
 #include "pipeline/block_runner.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace bitsmith {
 namespace {
@@ -14,12 +15,26 @@ constexpr int64_t kGroup = 4;
 void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out) {
   const MatrixShape shape = tensor.matrix();
   constexpr int64_t kRows = 64;
-  pool.run(ceil_div(shape.rows, kRows), [&](int64_t chunk, int) {
+  const int64_t chunks = ceil_div(shape.rows, kRows);
+  std::vector<int64_t> bad(static_cast<size_t>(chunks), -1);  // the first in each chunk
+  pool.run(chunks, [&](int64_t chunk, int) {
     const int64_t begin = chunk * kRows;
     const int64_t count = std::min(kRows, shape.rows - begin);
     tensor.decode(begin, count, out + begin * shape.cols);
+    const auto finite = [](float w) { return std::isfinite(w); };
+    const float* first = out + begin * shape.cols;
+    const float* end = first + count * shape.cols;
+    const float* found = std::find_if_not(first, end, finite);
+    if (found != end) bad[static_cast<size_t>(chunk)] = found - out;
   });
   release_pages(tensor.bytes);
+  for (const int64_t i : bad) {
+    if (i < 0) continue;
+    fail(ErrorCode::kCorrupt,
+         "tensor '{}': the weight at row {}, column {} is {}; only finite weights can be "
+         "compressed",
+         tensor.name, i / shape.cols, i % shape.cols, out[i]);
+  }
 }
 
 BlockParameters::BlockParameters(const Context& context, size_t begin, size_t end) {

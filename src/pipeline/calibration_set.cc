@@ -27,6 +27,15 @@ CalibrationSet from_text(const Model& model, const CalibrationRequest& request, 
          model.path.string());
   }
   const std::vector<TokenId> tokens = make_tokenizer(model.tokenizer_files)->encode(text, false);
+  const Graph& graph = model.graph;
+  const int64_t vocabulary = graph.value(graph.outputs.at(0)).shape.back();
+  const auto beyond =
+      std::ranges::find_if(tokens, [&](TokenId token) { return token < 0 || token >= vocabulary; });
+  if (beyond != tokens.end()) {
+    fail(ErrorCode::kCorrupt,
+         "'{}': the tokenizer makes the token {}, the model has {}; they do not belong together",
+         model.path.string(), *beyond, vocabulary);
+  }
   const int64_t windows = static_cast<int64_t>(tokens.size()) / length;
   if (windows < 2) {
     fail(ErrorCode::kInvalidArgument,

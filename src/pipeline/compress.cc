@@ -18,13 +18,14 @@ double seconds_since(Clock::time_point start) {
 }
 
 // Reads the written file back and holds it against what was planned and encoded.
-void check_written(const Job& job, const Plan& plan, const std::vector<EncodedMatrix>& encoded,
-                   CompressReport& report, ThreadPool& pool, Progress& progress) {
-  const Model written = open_checkpoint(job.request.output);
+void check_written(const std::filesystem::path& path, const Job& job, const Plan& plan,
+                   const std::vector<EncodedMatrix>& encoded, CompressReport& report,
+                   ThreadPool& pool, Progress& progress) {
+  const Model written = open_checkpoint(path);
   verify_checkpoint(written, progress);
   if (written.parameter_bytes() != plan.tensor_bytes) {
-    fail(ErrorCode::kCorrupt, "'{}' holds {} bytes of parameters; the plan was {}",
-         job.request.output.string(), written.parameter_bytes(), plan.tensor_bytes);
+    fail(ErrorCode::kCorrupt, "'{}' holds {} bytes of parameters; the plan was {}", path.string(),
+         written.parameter_bytes(), plan.tensor_bytes);
   }
   progress.begin("compare", static_cast<double>(encoded.size()));
   for (size_t t = 0; t < encoded.size(); ++t) {
@@ -54,10 +55,8 @@ void check_written(const Job& job, const Plan& plan, const std::vector<EncodedMa
     if (!std::isfinite(squared) ||
         std::abs(squared - encoded[t].squared_error) > 1e-5 * encoded[t].squared_error) {
       fail(ErrorCode::kCorrupt,
-           "'{}': tensor '{}' decodes with a squared error of {}, it was encoded with {}; do not "
-           "use "
-           "this file",
-           job.request.output.string(), encoded[t].name, squared, encoded[t].squared_error);
+           "'{}': tensor '{}' decodes with a squared error of {}, it was encoded with {}",
+           path.string(), encoded[t].name, squared, encoded[t].squared_error);
     }
     report.matrices[t].relative_mse = encoded[t].relative_mse();
   }
@@ -130,13 +129,16 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
     contents.metadata["quality"] = report.quality->to_json();
     if (plan.predicted_kl_nats) contents.metadata["predicted_kl_nats"] = *plan.predicted_kl_nats;
   }
-  write_checkpoint(request.output, contents);
-  check_written(job, plan, encoded, report, pool, progress);
-  report.file_bytes = std::filesystem::file_size(request.output);
+  // It gets its name when everything is right: what stood there before stays until then.
+  const std::filesystem::path unchecked = workspace.folder() / "checkpoint.bin";
+  write_checkpoint(unchecked, contents);
+  check_written(unchecked, job, plan, encoded, report, pool, progress);
+  report.file_bytes = std::filesystem::file_size(unchecked);
   if (request.budget.file_bytes && report.file_bytes > *request.budget.file_bytes) {
     fail(ErrorCode::kImpossibleBudget, "'{}' has {} bytes, more than the {} that were asked for",
          request.output.string(), report.file_bytes, *request.budget.file_bytes);
   }
+  move_file(unchecked, request.output);
   workspace.remove();
   report.total_seconds = seconds_since(start);
   report.peak_memory_bytes = peak_memory_bytes();

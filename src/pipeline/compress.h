@@ -57,7 +57,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress);
 
 // Writes request.output. While it works, `<output>.partial/` holds finished steps; the same request
 // again goes on from there. The written file is reopened and compared with the plan and with what
-// was encoded: sizes, checksums, finite values, each tensor's error.
+// was encoded, sizes, checksums, finite values, each tensor's error, before it gets its name.
 CompressReport compress(const CompressRequest& request, Progress& progress);
 
 }  // namespace bitsmith

@@ -166,7 +166,8 @@ class BlockEncoder {
     if (solver->part->needs_statistics() && statistics == nullptr) solver = &recipe_.table_solver;
 
     const std::string record = fmt::format("tensor-{:04}", t);
-    if (result.scheme.codec == task.tensor->scheme.codec) {  // kept as it is
+    const Scheme& original = task.tensor->scheme;
+    if (result.scheme.codec == original.codec && result.scheme.options == original.options) {
       result.file =
           std::make_shared<MappedFile>(context_.workspace.save_bytes(record, task.tensor->bytes));
       result.squared_weight = squared_sum(weights, weights.size());

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <fstream>
 
+#include "formats/checkpoint_metadata.h"
+
 namespace bitsmith {
 namespace {
 
@@ -29,8 +31,30 @@ uint64_t smallest_bytes(const Job& job) {
   return bytes;
 }
 
-int64_t file_time(const std::filesystem::path& path) {
-  return static_cast<int64_t>(std::filesystem::last_write_time(path).time_since_epoch().count());
+// A file's name, size and time: other contents have others.
+json identity(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  const auto time =
+      error ? std::filesystem::file_time_type() : std::filesystem::last_write_time(path, error);
+  if (error) {
+    fail(ErrorCode::kNotFound, "'{}' cannot be read: {}", path.string(), error.message());
+  }
+  return {std::filesystem::absolute(path).string(), size,
+          static_cast<int64_t>(time.time_since_epoch().count())};
+}
+
+// Parameters that are kept as they are and read by every forward pass: norms and biases. (Matrices
+// are checked when they are decoded.)
+void check_finite(const Model& model, const std::vector<MatrixTask>& tasks) {
+  ThreadPool pool(1);
+  for (const auto& [name, tensor] : model.parameters) {
+    const auto is_it = [&](const MatrixTask& task) { return task.tensor == &tensor; };
+    if (std::ranges::any_of(tasks, is_it)) continue;
+    const MatrixShape shape = tensor.matrix();
+    std::vector<float> values(static_cast<size_t>(shape.rows * shape.cols));
+    decode_tensor(tensor, pool, values.data());
+  }
 }
 
 }  // namespace
@@ -45,6 +69,7 @@ Job::Job(const CompressRequest& r)
   if (tasks.empty()) {
     fail(ErrorCode::kUnsupported, "'{}' has no matrices to compress", r.model.string());
   }
+  check_finite(model, tasks);
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
@@ -54,18 +79,14 @@ Job::Job(const CompressRequest& r)
 
 json Job::key() const {
   json files = json::array();
-  for (const auto& file : model.files) {
-    files.push_back({std::filesystem::absolute(file->path()).string(), file->bytes().size(),
-                     file_time(file->path())});
-  }
+  for (const auto& file : model.files) files.push_back(identity(file->path()));
   json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
                  {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device}};
   if (request.budget.bits) result["bits"] = *request.budget.bits;
   if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
-  if (!request.calibration.empty()) {
-    result["calibration"] = {std::filesystem::absolute(request.calibration).string(),
-                             std::filesystem::file_size(request.calibration),
-                             file_time(request.calibration)};
+  if (!request.calibration.empty()) result["calibration"] = identity(request.calibration);
+  for (const auto& [name, content] : model.tokenizer_files) {
+    result["tokenizer"][name] = checkpoint::checksum(std::as_bytes(std::span(content)));
   }
   return result;
 }

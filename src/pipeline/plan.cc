@@ -8,6 +8,11 @@ namespace bitsmith {
 std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budget,
                                          uint64_t overhead_bytes) {
   if (budget.bits) {
+    if (!(*budget.bits > 0 && *budget.bits <= 64)) {
+      fail(ErrorCode::kInvalidArgument,
+           "a budget of {} bits per weight: expected a number above 0, at most 64",
+           *budget.bits);
+    }
     return static_cast<uint64_t>(*budget.bits * static_cast<double>(model.parameter_count()) / 8);
   }
   if (!budget.file_bytes) return std::nullopt;
@@ -53,16 +58,12 @@ Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const R
               .picks;
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kImpossibleBudget) throw;
-      uint64_t smallest = fixed;
-      for (const MatrixTask& task : tasks) smallest += *std::ranges::min_element(task.bytes);
       fail(ErrorCode::kImpossibleBudget,
-           "the budget of {} bytes ({:.3f} bits per weight) is too small for this recipe; the "
-           "smallest "
-           "that it can meet is {} bytes (--bits {:.3f})",
+           "{} bytes ({:.3f} bits per weight) are too few for recipe '{}'; parameters that stay as "
+           "they are take {} of them, and for the others {}",
            *budget_bytes,
-           8 * static_cast<double>(*budget_bytes) / static_cast<double>(plan.weights), smallest,
-           std::ceil(8000 * static_cast<double>(smallest) / static_cast<double>(plan.weights)) /
-               1000);
+           8 * static_cast<double>(*budget_bytes) / static_cast<double>(plan.weights), recipe.id,
+           fixed, error.what());
     }
   }
   plan.tensor_bytes = fixed;

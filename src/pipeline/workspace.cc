@@ -1,6 +1,9 @@
 #include "pipeline/workspace.h"
 
-#include <unistd.h>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
 
 #include "core/error.h"
 #include "core/output_file.h"
@@ -9,6 +12,19 @@ namespace bitsmith {
 namespace {
 
 constexpr uint64_t kMaxRecordBytes = uint64_t{1} << 30;
+
+// A folder that nobody else has: names made from the number of the process come again, and with
+// them the records of a process that was killed.
+std::filesystem::path new_folder(const std::string& purpose) {
+  std::error_code error;
+  const auto parent = std::filesystem::temp_directory_path(error);
+  std::string name = (parent / fmt::format("bitsmith-{}-XXXXXX", purpose)).string();
+  if (error || ::mkdtemp(name.data()) == nullptr) {
+    fail(ErrorCode::kEnvironment, "cannot make a temporary folder '{}': {}", name,
+         error ? error.message() : std::strerror(errno));
+  }
+  return name;
+}
 
 }  // namespace
 
@@ -25,16 +41,21 @@ Workspace::Workspace(std::filesystem::path folder, const nlohmann::json& key)
     resumed_ = true;
     return;
   }
-  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-    const std::string extension = entry.path().extension();
+  std::vector<std::filesystem::path> old;
+  for (auto it = std::filesystem::directory_iterator(folder_, error);
+       !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
+    old.push_back(it->path());
+    const std::string extension = it->path().extension();
     if (extension != ".json" && extension != ".bin" && extension.rfind(".tmp", 0) != 0) {
       fail(ErrorCode::kEnvironment,
            "'{}' holds files that are not bitsmith's ('{}'); move it away or choose another output",
-           folder_.string(), entry.path().filename().string());
+           folder_.string(), it->path().filename().string());
     }
   }
-  for (const auto& entry : std::filesystem::directory_iterator(folder_)) {
-    std::filesystem::remove(entry.path());
+  for (size_t i = 0; i < old.size() && !error; ++i) std::filesystem::remove(old[i], error);
+  if (error) {
+    fail(ErrorCode::kEnvironment, "cannot empty the folder '{}': {}", folder_.string(),
+         error.message());
   }
   save("job", key);
 }
@@ -68,8 +89,6 @@ void Workspace::remove() {
 }
 
 TemporaryWorkspace::TemporaryWorkspace(const std::string& purpose)
-    : workspace(std::filesystem::temp_directory_path() /
-                    fmt::format("bitsmith-{}-{}", purpose, ::getpid()),
-                nlohmann::json::object()) {}
+    : workspace(new_folder(purpose), nlohmann::json::object()) {}
 
 }  // namespace bitsmith
