@@ -9,6 +9,8 @@
 #include "formats/checkpoint_metadata.h"
 #include "formats/huggingface.h"
 #include "formats/json_text.h"
+#include "formats/onnx.h"
+#include "formats/onnx_file.h"
 #include "formats/safetensors.h"
 
 namespace bitsmith {
@@ -26,9 +28,8 @@ std::string file_start(const fs::path& path) {
 }
 
 // The format of a file that bitsmith cannot open, or nothing.
-std::string foreign_format(const fs::path& path, const std::string& start) {
+std::string foreign_format(const std::string& start) {
   if (start.starts_with("GGUF")) return "a GGUF file";
-  if (path.extension() == ".onnx") return "an ONNX file";
   if (start.starts_with("PK\x03\x04") || start.starts_with("\x80\x02")) return "a PyTorch archive";
   if (start.size() >= 8 && start.substr(4, 4) == "TFL3") return "a TensorFlow Lite file";
   return "";
@@ -43,11 +44,11 @@ bool is_checkpoint(const fs::path& path) {
 
 Model open_file(const fs::path& path) {
   const std::string start = file_start(path);
-  const std::string foreign = foreign_format(path, start);
+  const std::string foreign = foreign_format(start);
   if (!foreign.empty()) {
     fail(ErrorCode::kUnsupported,
          "'{}' is {}, which is not supported yet; supported are Hugging Face folders with "
-         "safetensors, and .bitsmith files",
+         "safetensors, ONNX and .bitsmith files",
          path.string(), foreign);
   }
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
@@ -57,8 +58,12 @@ Model open_file(const fs::path& path) {
     return open_checkpoint(path);
   }
   if (is_safetensors && fs::exists(folder / "config.json")) return open_huggingface(folder);
+  if (!is_safetensors &&
+      (path.extension() == ".onnx" || onnx::looks_like_onnx(std::as_bytes(std::span(start))))) {
+    return open_onnx(path);
+  }
   fail(ErrorCode::kUnsupported,
-       "'{}' is {}; supported are Hugging Face folders with safetensors, and .bitsmith files",
+       "'{}' is {}; supported are Hugging Face folders with safetensors, ONNX and .bitsmith files",
        path.string(),
        is_safetensors ? "a safetensors file without a config.json beside it"
                       : "no model that bitsmith knows");

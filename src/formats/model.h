@@ -17,22 +17,24 @@ namespace bitsmith {
 
 struct Model {
   std::filesystem::path path;
-  std::string format;     // "huggingface", "bitsmith"
-  nlohmann::json config;  // config.json as read
+  std::string format;     // "huggingface", "onnx", "bitsmith"
+  nlohmann::json config;  // config.json as read; of ONNX: opset and producer
   Graph graph;
-  std::map<std::string, CodedTensor> parameters;   // one for every parameter of the graph
-  TokenizerFiles tokenizer_files;                  // may be empty
-  nlohmann::json metadata;                         // checkpoints: recipe, quality, ... else null
-  std::vector<std::shared_ptr<MappedFile>> files;  // what the parameters' bytes lie in
-  std::vector<std::string> unused_tensors;         // in the files, but not asked for by the graph
+  std::map<std::string, CodedTensor> parameters;  // one for every parameter of the graph
+  TokenizerFiles tokenizer_files;                 // may be empty
+  nlohmann::json metadata;                        // checkpoints: recipe, quality, ... else null
+  // What the parameters' bytes lie in: files as they are, and what was computed from them.
+  std::vector<std::shared_ptr<MappedFile>> files;
+  std::vector<std::shared_ptr<const std::vector<std::byte>>> buffers;
+  std::vector<std::string> unused_tensors;  // in the files, but not asked for by the graph
 
   const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none
   uint64_t parameter_bytes() const;                           // on disk, all side information
   int64_t parameter_count() const;                            // weights
 };
 
-// Opens a Hugging Face folder (or its config.json) or a bitsmith checkpoint by looking at it.
-// Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
+// Opens a Hugging Face folder (or its config.json), an ONNX file or a bitsmith checkpoint by
+// looking at it. Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
 Model open_model(const std::filesystem::path& path);
 
 }  // namespace bitsmith

@@ -1,22 +1,11 @@
-// Every operator of graph/operators.h in torch.
-#include "reference/executor.h"
+// Operators of graph/operators_language.h in torch.
+#include "reference/operators.h"
 
-namespace bitsmith {
+namespace bitsmith::reference {
 namespace {
 
-using Inputs = std::vector<at::Tensor>;
-
-at::Tensor embedding(const Node&, const Inputs& in) { return at::embedding(in[1], in[0]); }
-
-at::Tensor linear(const Node&, const Inputs& in) {
-  return in[2].defined() ? at::linear(in[0], in[1], in[2]) : at::linear(in[0], in[1]);
-}
-
-at::Tensor rms_norm(const Node& node, const Inputs& in) {
-  const int64_t run = in[1].size(0);
-  const at::Tensor x = in[0].unflatten(-1, {in[0].size(-1) / run, run});
-  const at::Tensor scale = at::rsqrt(x.square().mean(-1, true) + node.number("epsilon"));
-  return (x * scale * in[1]).flatten(-2);
+at::Tensor embedding(const Node&, const Inputs& in) {
+  return at::embedding(in[1], in[0].to(at::kLong));
 }
 
 at::Tensor rope(const Node& node, const Inputs& in) {
@@ -59,29 +48,11 @@ at::Tensor attention(const Node& node, const Inputs& in) {
   return mixed.permute({0, 3, 1, 2, 4}).reshape({batch, time, heads * head_dim});
 }
 
-at::Tensor silu(const Node&, const Inputs& in) { return at::silu(in[0]); }
-at::Tensor add(const Node&, const Inputs& in) { return in[0] + in[1]; }
-at::Tensor multiply(const Node&, const Inputs& in) { return in[0] * in[1]; }
-
-struct ReferenceTable {
-  ReferenceTable() {
-    const auto add_op = [](const char* id, at::Tensor (*compute)(const Node&, const Inputs&)) {
-      auto op = std::make_unique<ReferenceOperator>();
-      op->part = {id, "", "", {}};
-      op->compute = compute;
-      Registry<ReferenceOperator>::instance().add(std::move(op));
-    };
-    add_op("embedding", embedding);
-    add_op("linear", linear);
-    add_op("rms_norm", rms_norm);
-    add_op("rope", rope);
-    add_op("attention", attention);
-    add_op("silu", silu);
-    add_op("add", add);
-    add_op("multiply", multiply);
-  }
+const Operators kOperators = {
+    {"embedding", embedding},
+    {"rope", rope},
+    {"attention", attention},
 };
-const ReferenceTable table;
 
 }  // namespace
-}  // namespace bitsmith
+}  // namespace bitsmith::reference

@@ -1,0 +1,158 @@
+// Whole ONNX networks: against ONNX Runtime, and what folding and checkpoints do to them.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "core/random.h"
+#include "formats/checkpoint.h"
+#include "formats/fold_batch_norm.h"
+#include "formats/onnx.h"
+#include "formats/onnx_testing.h"
+#include "reference/onnx_testing.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+using onnx_testing::run_network;
+
+fs::path data_folder() {
+  const char* from_environment = std::getenv("BITSMITH_DATA");
+  return from_environment != nullptr ? fs::path(from_environment)
+                                     : fs::path(BITSMITH_SOURCE_DIR) / "../shared/data";
+}
+
+std::vector<fs::path> networks() {
+  std::vector<fs::path> paths;
+  std::error_code ignored;
+  for (const auto& entry : fs::recursive_directory_iterator(data_folder() / "cnn", ignored)) {
+    if (entry.path().extension() == ".onnx") paths.push_back(entry.path());
+  }
+  std::ranges::sort(paths);
+  return paths;
+}
+
+// Inputs of the network with `batch` for B, standard normal.
+at::Tensor random_input(const Model& model, int64_t batch) {
+  Shape shape = model.graph.value(model.graph.inputs[0]).shape;
+  if (shape[0] == kBatch) shape[0] = batch;
+  std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
+  Random random(3);
+  for (float& x : numbers) x = static_cast<float>(random.normal());
+  return onnx_testing::float_tensor(numbers, shape);
+}
+
+double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
+
+// The largest difference, relative to the largest element.
+double relative_difference(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  double worst = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::max(worst, largest(a[i] - b[i]) / largest(b[i]));
+  }
+  return worst;
+}
+
+bool is_refused(const fs::path& path, std::string& reason) {
+  try {
+    open_model(path);
+    return false;
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupported) << error.what();
+    reason = error.what();
+    return true;
+  }
+}
+
+class OnnxNetworks : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (networks().empty())
+      GTEST_SKIP() << data_folder() / "cnn"
+                   << " is not there";
+    at::set_num_threads(1);
+  }
+};
+
+TEST_F(OnnxNetworks, AgreeWithOnnxRuntime) {
+  const fs::path folder = fs::path(BITSMITH_SOURCE_DIR) / "tests/onnx";
+  const std::string script = (folder / "run.js").string();
+  if (std::system(fmt::format("node '{}' - >/dev/null 2>&1", script).c_str()) != 0) {
+    GTEST_SKIP() << "onnxruntime-node is not there: npm install --ignore-scripts onnxruntime-node "
+                    "in tests/onnx";
+  }
+  const fs::path work = fs::path(testing::TempDir()) / "onnx-networks";
+  fs::create_directories(work);
+  for (const fs::path& path : networks()) {
+    std::string reason;
+    if (is_refused(path, reason)) {
+      fmt::print("refused: {}\n", reason);
+      EXPECT_NE(path.string().find("silero"), std::string::npos) << reason;
+      continue;
+    }
+    const Model model = open_model(path);
+    const at::Tensor input = random_input(model, 2);
+    std::ofstream(work / "input", std::ios::binary)
+        .write(reinterpret_cast<const char*>(input.data_ptr<float>()), input.numel() * 4);
+    const std::string command =
+        fmt::format("node '{}' '{}' '{}' '{}' {}", script, path.string(), (work / "input").string(),
+                    (work / "output").string(), fmt::join(input.sizes().vec(), " "));
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+    std::ifstream file(work / "output", std::ios::binary);
+    const std::vector<at::Tensor> got = run_network(model, {input});
+    std::vector<at::Tensor> expected;
+    for (const at::Tensor& y : got) {
+      std::vector<float> numbers(static_cast<size_t>(y.numel()));
+      file.read(reinterpret_cast<char*>(numbers.data()), y.numel() * 4);
+      expected.push_back(onnx_testing::float_tensor(numbers, y.sizes().vec()));
+    }
+    ASSERT_TRUE(file.good()) << path;
+    const double difference = relative_difference(got, expected);
+    fmt::print("{}: {:.2e}\n", path.filename().string(), difference);
+    // Sums of some thousand products in another order, through tens of layers.
+    EXPECT_LE(difference, 1e-4) << path;
+  }
+  fs::remove_all(work);
+}
+
+TEST_F(OnnxNetworks, FoldedBatchNormsChangeRoundingOnly) {
+  int folded = 0;
+  for (const fs::path& path : networks()) {
+    std::string reason;
+    if (is_refused(path, reason)) continue;
+    Model model = open_model(path);
+    const at::Tensor input = random_input(model, 1);
+    const std::vector<at::Tensor> before = run_network(model, {input});
+    const int count = fold_batch_norms(model);
+    if (count == 0) continue;
+    folded += count;
+    EXPECT_TRUE(std::ranges::none_of(model.graph.nodes, [](const Node& node) {
+      return node.op == "batch_norm";
+    })) << path;
+    EXPECT_LE(relative_difference(run_network(model, {input}), before), 1e-4) << path;
+    // What is left is a graph that a checkpoint can hold.
+    const std::string text = model.graph.to_json().dump();
+    EXPECT_EQ(Graph::from_json(nlohmann::json::parse(text)).to_json().dump(), text);
+    EXPECT_EQ(model.graph.parameters().size(), model.parameters.size());
+  }
+  EXPECT_GT(folded, 100);
+}
+
+TEST_F(OnnxNetworks, SurviveACheckpoint) {
+  const fs::path file = fs::path(testing::TempDir()) / "network.bitsmith";
+  const Model model = open_model(data_folder() / "cnn/cifar10-resnet/cifar10_resnet20.onnx");
+  CheckpointContents contents;
+  contents.graph = model.graph;
+  contents.config = model.config;
+  contents.parameters = model.parameters;
+  write_checkpoint(file, contents);
+  const Model copy = open_model(file);
+  const at::Tensor input = random_input(model, 2);
+  EXPECT_TRUE(at::equal(run_network(copy, {input})[0], run_network(model, {input})[0]));
+  fs::remove(file);
+}
+
+}  // namespace
+}  // namespace bitsmith

@@ -1,0 +1,37 @@
+// Runs imported ONNX networks by the reference executor, for tests.
+#pragma once
+
+#include <vector>
+
+#include "formats/model.h"
+#include "reference/executor.h"
+
+namespace bitsmith::onnx_testing {
+
+inline at::Tensor float_tensor(const std::vector<float>& elements, const Shape& shape) {
+  return at::tensor(at::ArrayRef<float>(elements)).view(shape);
+}
+
+// The network's outputs, float32, for its inputs in order.
+inline std::vector<at::Tensor> run_network(const Model& model,
+                                           const std::vector<at::Tensor>& inputs) {
+  const at::NoGradGuard no_grad;
+  const Graph& graph = model.graph;
+  Environment values(graph.values.size());
+  BITSMITH_ASSERT(inputs.size() == graph.inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    values[static_cast<size_t>(graph.inputs[i])] = inputs[i];
+  }
+  const ParameterSource parameters = [&](ValueId id) {
+    const Value& value = graph.value(id);
+    return float_tensor(model.parameter(value.name).decode_all(), value.shape);
+  };
+  run_reference(graph, 0, graph.nodes.size(), parameters, values, graph.inputs);
+  std::vector<at::Tensor> outputs;
+  for (const ValueId id : graph.outputs) {
+    outputs.push_back(values[static_cast<size_t>(id)].contiguous());
+  }
+  return outputs;
+}
+
+}  // namespace bitsmith::onnx_testing
