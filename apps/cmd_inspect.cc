@@ -2,12 +2,15 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <set>
 
 #include "commands.h"
 #include "core/interrupt.h"
 #include "formats/checkpoint.h"
+#include "graph/cost.h"
 #include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -20,6 +23,7 @@ using nlohmann::json;
 struct InspectOptions {
   std::string model;
   bool tensors = false;
+  bool blocks = false;
   bool verify = false;
   bool json = false;
 };
@@ -63,6 +67,32 @@ std::map<std::string, int64_t> count_operators(const Graph& graph) {
   return counts;
 }
 
+// "input [B, 3, 32, 32]" for each value.
+std::string describe(const Graph& graph, const std::vector<ValueId>& values) {
+  std::vector<std::string> parts;
+  for (const ValueId id : values) {
+    parts.push_back(fmt::format("{} {}", graph.value(id).name, to_string(graph.value(id).shape)));
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+bool is_language_model(const Graph& graph) {
+  return std::ranges::any_of(graph.inputs, [&](ValueId id) {
+    return std::ranges::count(graph.value(id).shape, kTime) > 0;
+  });
+}
+
+// Multiply-adds of nodes [begin, end); saturates.
+int64_t multiply_adds(const Graph& graph, size_t begin, size_t end) {
+  int64_t sum = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const int64_t count = bitsmith::multiply_adds(graph, graph.nodes[i]);
+    sum = count > std::numeric_limits<int64_t>::max() - sum ? std::numeric_limits<int64_t>::max()
+                                                            : sum + count;
+  }
+  return sum;
+}
+
 std::string family_of(const Model& model) {
   if (!model.config.is_object()) return "";
   const auto it = model.config.find("model_type");
@@ -78,6 +108,10 @@ void print_summary(const Model& model) {
   facts.add("file", model.path.string());
   facts.add("format", model.format);
   if (!family_of(model).empty()) facts.add("family", family_of(model));
+  if (!is_language_model(model.graph)) {
+    facts.add("inputs", describe(model.graph, model.graph.inputs));
+    facts.add("outputs", describe(model.graph, model.graph.outputs));
+  }
   facts.add("weights", fmt::format("{} ({})", format_weights(model.parameter_count()),
                                    format_count(model.parameter_count())));
   facts.add("size",
@@ -90,9 +124,15 @@ void print_summary(const Model& model) {
   }
   facts.add("graph", fmt::format("{} nodes in {} blocks: {}", model.graph.nodes.size(),
                                  find_blocks(model.graph).size(), fmt::join(operators, ", ")));
+  facts.add("multiply-adds",
+            fmt::format("{} for {}, in matrices and convolutions",
+                        format_weights(multiply_adds(model.graph, 0, model.graph.nodes.size())),
+                        is_language_model(model.graph) ? "a token" : "B = 1"));
   std::vector<std::string> files;
   for (const auto& [name, bytes] : model.tokenizer_files) files.push_back(name);
-  facts.add("tokenizer", files.empty() ? "none" : fmt::format("{}", fmt::join(files, ", ")));
+  if (!files.empty() || is_language_model(model.graph)) {
+    facts.add("tokenizer", files.empty() ? "none" : fmt::format("{}", fmt::join(files, ", ")));
+  }
   if (!model.unused_tensors.empty()) {
     facts.add("not used", fmt::format("{} tensors: {}", model.unused_tensors.size(),
                                       fmt::join(model.unused_tensors, ", ")));
@@ -132,6 +172,44 @@ void print_tensors(const Model& model) {
   fmt::print("\n{}", table.text());
 }
 
+// Weights and bytes of the parameters that a block is the first to read.
+struct BlockSum {
+  int64_t weights = 0;
+  uint64_t bytes = 0;
+};
+std::vector<BlockSum> sum_by_block(const Model& model, const std::vector<Block>& blocks) {
+  std::vector<BlockSum> sums(blocks.size());
+  std::set<ValueId> seen;
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    for (size_t i = blocks[b].begin; i < blocks[b].end; ++i) {
+      for (const ValueId id : model.graph.nodes[i].inputs) {
+        if (id == kNoValue || model.graph.value(id).kind != ValueKind::kParameter) continue;
+        if (!seen.insert(id).second) continue;
+        const CodedTensor& tensor = model.parameter(model.graph.value(id).name);
+        sums[b].weights += element_count(tensor.shape).value_or(0);
+        sums[b].bytes += tensor.bytes.size();
+      }
+    }
+  }
+  return sums;
+}
+
+void print_blocks(const Model& model) {
+  Table table({left("block"), left("output"), right("nodes"), right("weights"), right("bytes"),
+               right("multiply-adds")});
+  const std::vector<Block> blocks = find_blocks(model.graph);
+  const std::vector<BlockSum> sums = sum_by_block(model, blocks);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const Block& block = blocks[i];
+    table.add_row({block.name.empty() ? model.graph.nodes[block.begin].name : block.name,
+                   to_string(model.graph.value(block.output).shape),
+                   format_count(static_cast<int64_t>(block.end - block.begin)),
+                   format_count(sums[i].weights), format_count(static_cast<int64_t>(sums[i].bytes)),
+                   format_count(multiply_adds(model.graph, block.begin, block.end))});
+  }
+  fmt::print("\n{}", table.text());
+}
+
 json summary_json(const Model& model, bool tensors) {
   json result = {{"path", model.path.string()},
                  {"format", model.format},
@@ -142,8 +220,19 @@ json summary_json(const Model& model, bool tensors) {
                  {"nodes", model.graph.nodes.size()},
                  {"blocks", find_blocks(model.graph).size()},
                  {"operators", count_operators(model.graph)},
+                 {"multiply_adds", multiply_adds(model.graph, 0, model.graph.nodes.size())},
                  {"unused_tensors", model.unused_tensors},
                  {"metadata", model.metadata}};
+  const auto values = [&](const std::vector<ValueId>& ids) {
+    json list = json::array();
+    for (const ValueId id : ids) {
+      const Value& value = model.graph.value(id);
+      list.push_back({{"name", value.name}, {"shape", value.shape}});
+    }
+    return list;
+  };
+  result["inputs"] = values(model.graph.inputs);
+  result["outputs"] = values(model.graph.outputs);
   result["tokenizer_files"] = json::array();
   for (const auto& [name, bytes] : model.tokenizer_files) {
     result["tokenizer_files"].push_back(name);
@@ -188,6 +277,7 @@ void inspect(const InspectOptions& options) {
   }
   print_summary(model);
   print_roles(model);
+  if (options.blocks) print_blocks(model);
   if (options.tensors) print_tensors(model);
   if (options.verify) fmt::print("\nall checksums match\n");
 }
@@ -202,10 +292,14 @@ void add_inspect(CLI::App& app) {
       "Examples:\n"
       "  bitsmith inspect models/classics-7m\n"
       "  bitsmith inspect small.bitsmith --tensors\n"
+      "  bitsmith inspect net.onnx --blocks\n"
       "  bitsmith inspect small.bitsmith --verify      reads the file and compares checksums");
-  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+  command
+      ->add_option("MODEL", options->model,
+                   "a bitsmith file, a Hugging Face folder or an ONNX file")
       ->required();
   command->add_flag("--tensors", options->tensors, "one row for each tensor");
+  command->add_flag("--blocks", options->blocks, "one row for each block of the graph");
   command->add_flag("--verify", options->verify, "compare all tensors with their checksums");
   command->add_flag("--json", options->json, "print JSON");
   command->callback([options] { inspect(*options); });

@@ -11,7 +11,7 @@ packages=(
   libutf8proc-dev nlohmann-json3-dev libtoml11-dev libcli11-dev
   libfmt-dev libxxhash-dev
   # tests, benchmarks, checks
-  libgtest-dev libgmock-dev libbenchmark-dev python3 python3-numpy python3-xxhash xz-utils
+  libgtest-dev libgmock-dev libbenchmark-dev libonnx-testdata python3 python3-numpy python3-xxhash xz-utils
   clang-14 libclang-rt-14-dev clang-format clang-tidy
 )
 
