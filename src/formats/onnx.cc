@@ -76,7 +76,8 @@ class Import {
   void add_inputs() {
     for (const ValueInfo& info : file_.graph.inputs) {
       if (state_.operands.contains(info.name)) continue;
-      if (!info.is_tensor || !info.has_shape || !is_number(info.type)) {
+      if (!info.is_tensor || !info.has_shape || !is_number(info.type) ||
+          info.shape.size() > kMaxRank) {
         fail(ErrorCode::kUnsupported, "{}: input '{}' is no tensor of numbers of known shape",
              state_.file, info.name);
       }

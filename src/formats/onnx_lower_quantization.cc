@@ -31,7 +31,7 @@ struct Parameters {
 // Scale and zero point in inputs i and i + 1: [] or, for each position on an axis, [n].
 Parameters read_parameters(Lowering& node, size_t i) {
   if (node.integer("block_size", 0) != 0) node.unsupported("block_size");
-  const Shape& x = node.shape(0);
+  const size_t rank = node.shape(0).size();
   const auto parameter = [&](size_t input) {
     if (!node.has(input)) return kNoValue;
     Constant constant = node.constant(input);
@@ -45,7 +45,7 @@ Parameters read_parameters(Lowering& node, size_t i) {
   };
   Parameters p{parameter(i), parameter(i + 1), 0};
   if (!node.shape_of(p.scale).empty()) {
-    p.axis = static_cast<int64_t>(node.axis(node.integer("axis", 1), x.size()));
+    p.axis = static_cast<int64_t>(node.axis(node.integer("axis", 1), rank));
   }
   return p;
 }

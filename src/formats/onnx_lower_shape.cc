@@ -181,7 +181,7 @@ void lower_tile(Lowering& node) {
 void lower_depth_to_space(Lowering& node) {
   const Shape x = node.shape(0);
   const int64_t b = node.integer("blocksize", 0);
-  if (x.size() != 4 || b < 1 || b > (1 << 16) || x[1] % (b * b) != 0 || x[2] < 1 || x[3] < 1) {
+  if (x.size() != 4 || b < 1 || b > 1024 || x[1] % (b * b) != 0 || x[2] < 1 || x[3] < 1) {
     node.corrupt(fmt::format("blocks of {} from {}", b, to_string(x)));
   }
   const int64_t c = x[1] / (b * b);
@@ -198,7 +198,7 @@ void lower_depth_to_space(Lowering& node) {
 void lower_space_to_depth(Lowering& node) {
   const Shape x = node.shape(0);
   const int64_t b = node.integer("blocksize", 0);
-  if (x.size() != 4 || b < 1 || b > (1 << 16) || x[2] < 1 || x[3] < 1 || x[2] % b != 0 ||
+  if (x.size() != 4 || b < 1 || b > 1024 || x[2] < 1 || x[3] < 1 || x[2] % b != 0 ||
       x[3] % b != 0) {
     node.corrupt(fmt::format("blocks of {} from {}", b, to_string(x)));
   }

@@ -66,8 +66,9 @@ ValueId ImportState::parameter(const Constant& constant, std::string_view wanted
                                       static_cast<int>(constant.type));
   const auto [known, added] = parameters.emplace(std::pair{constant.bytes.data(), key}, kNoValue);
   if (!added) return known->second;
-  if (constant.count() == 0) {
-    fail(ErrorCode::kUnsupported, "{}: tensor '{}' is empty", file, wanted_name);
+  if (constant.count() == 0 || constant.shape.size() > kMaxRank) {
+    fail(ErrorCode::kUnsupported, "{}: tensor '{}' {} is empty or has more than {} extents", file,
+         wanted_name, to_string(constant.shape), kMaxRank);
   }
   const bool plain =
       constant.type == kFloat || constant.type == kFloat16 || constant.type == kBfloat16;

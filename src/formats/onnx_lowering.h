@@ -14,6 +14,8 @@
 
 namespace bitsmith::onnx {
 
+inline constexpr size_t kMaxRank = 8;  // of values of the graph
+
 // What a name in the file stands for: elements known at import, or a value of the graph.
 struct Operand {
   ElementType type = kUndefined;

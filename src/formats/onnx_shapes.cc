@@ -7,7 +7,6 @@ namespace bitsmith::onnx {
 namespace {
 
 constexpr int64_t kMaxExtent = int64_t{1} << 40;
-constexpr size_t kMaxRank = 8;
 
 // The product of all extents but a leading kBatch, or nothing.
 std::optional<int64_t> known_count(const Shape& x) {

@@ -152,16 +152,16 @@ std::vector<Block> find_blocks(const Graph& graph) {
       if (last_use[static_cast<size_t>(id)] > i) live.push_back(id);
     }
     const bool last = i + 1 == n;
-    if (live.size() != 1 || !(has_matrix || last)) continue;
+    if (!last && (live.size() != 1 || !has_matrix)) continue;
     block.end = i + 1;
-    block.output = live[0];
+    block.output = last ? graph.outputs[0] : live[0];
     if (!has_matrix && !blocks.empty()) {  // a tail without matrices belongs to the block before it
       blocks.back().end = block.end;
       blocks.back().output = block.output;
     } else {
       blocks.push_back(block);
     }
-    block = {i + 1, i + 1, live[0], kNoValue, ""};
+    block = {i + 1, i + 1, block.output, kNoValue, ""};
     has_matrix = false;
   }
   BITSMITH_ASSERT(!blocks.empty() && blocks.back().end == n);

@@ -28,9 +28,7 @@ class Recognizer {
                                                   &Recognizer::linear_bias};
     for (Node& node : graph_.nodes) {
       for (const Pattern pattern : kPatterns) {
-        if (!(this->*pattern)(node)) continue;
-        count_uses();
-        break;
+        if ((this->*pattern)(node)) break;
       }
     }
   }
@@ -38,7 +36,7 @@ class Recognizer {
  private:
   static size_t index(ValueId id) { return static_cast<size_t>(id); }
 
-  // How many living nodes read each value: what a replaced pattern read no longer counts.
+  // How many living nodes read each value; kept true when inputs are replaced.
   void count_uses() {
     uses_.assign(graph_.values.size(), 0);
     for (const ValueId id : graph_.outputs) ++uses_[index(id)];
@@ -49,6 +47,20 @@ class Recognizer {
         if (id != kNoValue) ++uses_[index(id)];
       }
     }
+  }
+
+  // A reader less; a node whose result nobody reads reads nothing any more.
+  void release(ValueId id) {
+    if (id == kNoValue || --uses_[index(id)] > 0 || producer_[index(id)] == nullptr) return;
+    for (const ValueId input : producer_[index(id)]->inputs) release(input);
+  }
+
+  void replace_inputs(Node& node, std::vector<ValueId> inputs) {
+    std::swap(node.inputs, inputs);
+    for (const ValueId id : node.inputs) {
+      if (id != kNoValue) ++uses_[index(id)];
+    }
+    for (const ValueId id : inputs) release(id);
   }
 
   const Node* made_by(ValueId id, std::string_view op) const {
@@ -80,8 +92,8 @@ class Recognizer {
   bool become(Node& node, const char* op, std::vector<ValueId> inputs, Attributes attributes = {}) {
     if (!same_shape(inputs[0], node.outputs[0])) return false;
     node.op = op;
-    node.inputs = std::move(inputs);
     node.attributes = std::move(attributes);
+    replace_inputs(node, std::move(inputs));
     return true;
   }
 
@@ -232,7 +244,7 @@ class Recognizer {
       if (!same_shape(linear->outputs[0], node.outputs[0])) continue;
       graph_.values[index(bias)].role = "linear.bias";
       node.op = "linear";
-      node.inputs = {linear->inputs[0], linear->inputs[1], bias};
+      replace_inputs(node, {linear->inputs[0], linear->inputs[1], bias});
       return true;
     }
     return false;

@@ -9,7 +9,6 @@
 #include "formats/checkpoint.h"
 #include "formats/fold_batch_norm.h"
 #include "formats/onnx.h"
-#include "formats/onnx_testing.h"
 #include "reference/onnx_testing.h"
 
 namespace bitsmith {

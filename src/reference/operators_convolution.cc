@@ -37,7 +37,7 @@ at::Tensor windows(const Node& node, const at::Tensor& x, double value) {
     const int64_t dilation = node.integers("dilations")[i];
     const int64_t axis = static_cast<int64_t>(i) + 2;
     cells = cells.unfold(axis, dilation * (kernel[i] - 1) + 1, node.integers("strides")[i]);
-    cells = cells.slice(-1, 0, std::nullopt, dilation);
+    cells = cells.slice(-1, 0, c10::nullopt, dilation);
   }
   return cells;
 }
