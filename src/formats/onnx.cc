@@ -161,6 +161,13 @@ class Import {
     }
   }
 
+  // An output is made by a node: constants and inputs get one that changes nothing.
+  ValueId made_by_node(std::string_view name, ValueId value) {
+    Graph& graph = state_.model.graph;
+    if (graph.value(value).kind == ValueKind::kActivation) return value;
+    return ops::reshape(graph, state_.unique_name(name), value, Shape(graph.value(value).shape));
+  }
+
   void set_outputs() {
     Graph& graph = state_.model.graph;
     for (const ValueInfo& info : file_.graph.outputs) {
@@ -168,13 +175,10 @@ class Import {
       if (it == state_.operands.end()) {
         fail(ErrorCode::kCorrupt, "{}: no node makes the output '{}'", state_.file, info.name);
       }
-      if (it->second.constant) {  // a node that makes it: outputs are made by nodes
-        const Constant& constant = *it->second.constant;
-        const ValueId id = state_.parameter(constant, info.name, "constant");
-        it->second.value = ops::reshape(graph, state_.unique_name(info.name), id, constant.shape);
-        it->second.constant.reset();
-      }
-      graph.outputs.push_back(it->second.value);
+      const auto value = it->second.constant
+                             ? state_.parameter(*it->second.constant, info.name, "constant")
+                             : it->second.value;
+      graph.outputs.push_back(made_by_node(info.name, value));
     }
     if (graph.outputs.empty() || graph.nodes.empty()) {
       fail(ErrorCode::kUnsupported, "{}: the network computes nothing", state_.file);

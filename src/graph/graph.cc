@@ -122,11 +122,11 @@ std::vector<ValueId> Graph::parameters() const {
 
 std::vector<Block> find_blocks(const Graph& graph) {
   const size_t n = graph.nodes.size();
-  if (graph.inputs.empty() || graph.outputs.size() != 1 || n == 0) {
+  if (graph.inputs.empty() || graph.outputs.empty() || n == 0) {
     fail(ErrorCode::kUnsupported,
-         "graph: blocks are found in a graph that has inputs and one output, this one has {} and "
-         "{}",
-         graph.inputs.size(), graph.outputs.size());
+         "graph: blocks are found in a graph that has inputs, outputs and nodes, this one has {}, "
+         "{} and {}",
+         graph.inputs.size(), graph.outputs.size(), n);
   }
   // An activation is live between nodes i and i + 1 if it is made at or before i and used after.
   std::vector<size_t> last_use(graph.values.size(), 0);

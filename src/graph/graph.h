@@ -82,7 +82,7 @@ struct Block {
 
 // Cut points are places where exactly one activation, or input of the graph, is live. Consecutive
 // blocks that hold no parameter matrix are joined to the next, so that every block has something to
-// compress. Throws kUnsupported unless the graph has one output.
+// compress. Throws kUnsupported if the graph has no input, output or node.
 std::vector<Block> find_blocks(const Graph& graph);
 
 // Removes nodes whose outputs nobody uses.
