@@ -150,14 +150,16 @@ class Import {
     rule->second(lowering);
   }
 
-  // Errors of the graph name the node but not the file.
+  // What the graph does not take (an empty value, an axis joined with the batch) is unsupported,
+  // whatever the graph calls it: the file may well be valid. Its errors name the node, not the
+  // file.
   void lower(const FileNode& node) {
     try {
       apply_rule(node);
     } catch (const Error& error) {
       const std::string_view message = error.what();
-      if (message.starts_with(state_.file)) throw;
-      throw Error(error.code(), fmt::format("{}: {}", state_.file, message));
+      if (!message.starts_with("graph: ")) throw;
+      fail(ErrorCode::kUnsupported, "{}: {}", state_.file, message);
     }
   }
 

@@ -93,10 +93,14 @@ Vector read_vector(const fs::path& folder) {
   std::set<std::string_view> constants;
   for (const onnx::Tensor& tensor : file.graph.initializers) constants.insert(tensor.name);
   for (const onnx::ValueInfo& info : file.graph.inputs) {
+    if (!info.is_tensor) fail(ErrorCode::kUnsupported, "vector): an input is no tensor");
     if (!constants.contains(info.name)) v.input_names.emplace_back(info.name);
   }
   v.inputs = numbered_messages(folder / "test_data_set_0", "input");
   v.outputs = numbered_messages(folder / "test_data_set_0", "output");
+  if (v.inputs.size() != v.input_names.size()) {
+    fail(ErrorCode::kUnsupported, "vector): not all inputs are given");
+  }
   return v;
 }
 
@@ -155,6 +159,13 @@ void score(const fs::path& folder, Score& total) {
         if (error.code() != ErrorCode::kUnsupported) throw;
         refusal = error.what();
       }
+    }
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kUnsupported) {
+      refusal = error.what();
+    } else {
+      total.failed.push_back(fmt::format("{}: {}", name, error.what()));
+      return;
     }
   } catch (const std::exception& error) {
     total.failed.push_back(fmt::format("{}: {}", name, error.what()));
