@@ -8,6 +8,7 @@ namespace {
 struct BFloat16 {
   using Bits = uint16_t;
   static constexpr float kLargest = 0x1.fep127F;
+  static constexpr bool kByteExponent = true;
   static Bits to_bits(float x) { return float_to_bf16(x); }
   static float to_float(Bits bits) { return bf16_to_float(bits); }
   static PartInfo info() {

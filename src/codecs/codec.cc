@@ -1,5 +1,7 @@
 #include "codecs/codec.h"
 
+#include <cstring>
+
 namespace bitsmith {
 
 MatrixShape matrix_shape(const Shape& shape) {
@@ -8,6 +10,23 @@ MatrixShape matrix_shape(const Shape& shape) {
   const auto cols = element_count(std::span(shape).subspan(1));
   BITSMITH_ASSERT(cols.has_value() && shape[0] >= 0);
   return {shape[0], *cols};
+}
+
+std::vector<SymbolStream> Codec::symbol_streams(const MatrixShape& shape,
+                                                const Options& options) const {
+  return {{8, static_cast<int64_t>(encoded_bytes(shape, options))}};
+}
+
+void Codec::split_symbols(const MatrixShape&, const Options&, std::span<const std::byte> bytes,
+                          size_t /*the only stream*/, int64_t begin,
+                          std::span<uint8_t> symbols) const {
+  if (!symbols.empty()) std::memcpy(symbols.data(), bytes.data() + begin, symbols.size());
+}
+
+void Codec::join_symbols(const MatrixShape&, const Options&, size_t /*the only stream*/,
+                         int64_t begin, std::span<const uint8_t> symbols,
+                         std::span<std::byte> bytes) const {
+  if (!symbols.empty()) std::memcpy(bytes.data() + begin, symbols.data(), symbols.size());
 }
 
 Scheme::Scheme(std::string_view codec_id, const nlohmann::json& values)

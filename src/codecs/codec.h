@@ -64,6 +64,16 @@ class Encoder {
   virtual void finish(std::span<std::byte> bytes) const = 0;
 };
 
+// One of the streams that a tensor's bytes can be split into: numbers of one kind, each below
+// 2^bits, whose values are not equally likely. What entropy coders work on.
+struct SymbolStream {
+  int bits = 8;  // 1 to 8
+  int64_t count = 0;
+};
+
+// Ranges of symbols begin at multiples of this, so that no two ranges of a stream share a byte.
+inline constexpr int64_t kSymbolRange = 4096;
+
 class Codec {
  public:
   static const char* kind() { return "codec"; }
@@ -83,6 +93,22 @@ class Codec {
   virtual void decode(const MatrixShape& shape, const Options& options,
                       std::span<const std::byte> bytes, int64_t row_begin, int64_t row_count,
                       float* out) const = 0;
+
+  // The split of a tensor's bytes into streams of symbols. It loses no bit, whatever the bytes. The
+  // default is one stream: the bytes as they lie.
+  virtual std::vector<SymbolStream> symbol_streams(const MatrixShape& shape,
+                                                   const Options& options) const;
+
+  // Symbols [begin, begin + symbols.size()) of a stream; `begin` is a multiple of kSymbolRange.
+  virtual void split_symbols(const MatrixShape& shape, const Options& options,
+                             std::span<const std::byte> bytes, size_t stream, int64_t begin,
+                             std::span<uint8_t> symbols) const;
+
+  // The inverse: sets the bits of `bytes` that these symbols are made of, which were 0. Not for two
+  // streams of a tensor at once, which may share bytes; disjoint ranges of one stream may be.
+  virtual void join_symbols(const MatrixShape& shape, const Options& options, size_t stream,
+                            int64_t begin, std::span<const uint8_t> symbols,
+                            std::span<std::byte> bytes) const;
 
   // Short name for tables: "int4 g64", "bf16".
   virtual std::string label(const Options& options) const = 0;
@@ -107,6 +133,15 @@ struct CodedTensor {
   Scheme scheme;
   std::span<const std::byte> bytes;
 
+  // If its file holds it entropy-coded: by which coder, and those bytes. `bytes` are then in
+  // memory.
+  std::string entropy_coder = {};
+  std::span<const std::byte> coded_bytes = {};
+
+  // As the file holds it.
+  std::span<const std::byte> stored_bytes() const {
+    return entropy_coder.empty() ? bytes : coded_bytes;
+  }
   MatrixShape matrix() const { return matrix_shape(shape); }
   // Rows [row_begin, row_begin + row_count) as float32, row-major.
   void decode(int64_t row_begin, int64_t row_count, float* out) const {

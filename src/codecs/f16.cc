@@ -8,6 +8,7 @@ namespace {
 struct Float16 {
   using Bits = uint16_t;
   static constexpr float kLargest = 65504.0F;
+  static constexpr bool kByteExponent = false;
   static Bits to_bits(float x) { return float_to_f16(x); }
   static float to_float(Bits bits) { return f16_to_float(bits); }
   static PartInfo info() {

@@ -8,6 +8,7 @@ namespace {
 struct Float32 {
   using Bits = uint32_t;
   static constexpr float kLargest = std::numeric_limits<float>::max();
+  static constexpr bool kByteExponent = true;
   static Bits to_bits(float x) { return std::bit_cast<uint32_t>(x); }
   static float to_float(Bits bits) { return std::bit_cast<float>(bits); }
   static PartInfo info() {

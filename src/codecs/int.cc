@@ -4,6 +4,7 @@
 
 #include "codecs/int_fit.h"
 #include "codecs/int_layout.h"
+#include "codecs/int_symbols.h"
 #include "core/error.h"
 #include "tensor/dtype.h"
 
@@ -202,6 +203,24 @@ class IntCodec final : public Codec {
         }
       }
     }
+  }
+
+  std::vector<SymbolStream> symbol_streams(const MatrixShape& shape,
+                                           const Options& options) const override {
+    return int_symbol_streams(layout_of(shape, options));
+  }
+
+  void split_symbols(const MatrixShape& shape, const Options& options,
+                     std::span<const std::byte> bytes, size_t stream, int64_t begin,
+                     std::span<uint8_t> symbols) const override {
+    split_int_symbols(layout_of(shape, options), reinterpret_cast<const uint8_t*>(bytes.data()),
+                      stream, begin, symbols);
+  }
+
+  void join_symbols(const MatrixShape& shape, const Options& options, size_t stream, int64_t begin,
+                    std::span<const uint8_t> symbols, std::span<std::byte> bytes) const override {
+    join_int_symbols(layout_of(shape, options), stream, begin, symbols,
+                     reinterpret_cast<uint8_t*>(bytes.data()));
   }
 
   std::string label(const Options& options) const override {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -20,8 +21,8 @@ inline uint64_t plain_bytes(std::string_view id, const MatrixShape& shape, size_
   return static_cast<uint64_t>(*numbers) * number_bytes;
 }
 
-// `Number` has a type Bits, to_bits(float), to_float(Bits), the largest finite value kLargest, and
-// info().
+// `Number` has a type Bits, to_bits(float), to_float(Bits), the largest finite value kLargest,
+// info(), and kByteExponent: whether its exponent has 8 bits.
 template <class Number>
 class PlainEncoder final : public Encoder {
  public:
@@ -69,7 +70,6 @@ class PlainCodec final : public Codec {
 
   void decode(const MatrixShape& shape, const Options&, std::span<const std::byte> bytes,
               int64_t row_begin, int64_t row_count, float* out) const override {
-    using Bits = typename Number::Bits;
     BITSMITH_ASSERT((row_begin + row_count) * shape.cols * static_cast<int64_t>(sizeof(Bits)) <=
                     static_cast<int64_t>(bytes.size()));
     const std::byte* in =
@@ -81,9 +81,47 @@ class PlainCodec final : public Codec {
     }
   }
 
+  // A stream for each byte of a number, the highest first. An exponent of 8 bits is made a byte of
+  // its own by moving the sign below the mantissa, as in DFloat11 (Zhang et al. 2025,
+  // arXiv:2504.11651) and ZipNN (Hershcovitch et al. 2024, arXiv:2411.05239): only exponents have
+  // much redundancy.
+  std::vector<SymbolStream> symbol_streams(const MatrixShape& shape,
+                                           const Options&) const override {
+    return std::vector<SymbolStream>(sizeof(Bits), {8, shape.rows * shape.cols});
+  }
+
+  void split_symbols(const MatrixShape&, const Options&, std::span<const std::byte> bytes,
+                     size_t stream, int64_t begin, std::span<uint8_t> symbols) const override {
+    const std::byte* in = bytes.data() + begin * static_cast<int64_t>(sizeof(Bits));
+    const int shift = shift_of(stream);
+    for (size_t i = 0; i < symbols.size(); ++i) {
+      Bits bits;
+      std::memcpy(&bits, in + i * sizeof(Bits), sizeof(Bits));
+      if constexpr (Number::kByteExponent) bits = std::rotl(bits, 1);
+      symbols[i] = static_cast<uint8_t>(bits >> shift);
+    }
+  }
+
+  void join_symbols(const MatrixShape&, const Options&, size_t stream, int64_t begin,
+                    std::span<const uint8_t> symbols, std::span<std::byte> bytes) const override {
+    std::byte* out = bytes.data() + begin * static_cast<int64_t>(sizeof(Bits));
+    const int shift = shift_of(stream);
+    for (size_t i = 0; i < symbols.size(); ++i) {
+      auto set = static_cast<Bits>(static_cast<Bits>(symbols[i]) << shift);
+      if constexpr (Number::kByteExponent) set = std::rotr(set, 1);
+      Bits bits;
+      std::memcpy(&bits, out + i * sizeof(Bits), sizeof(Bits));
+      bits = static_cast<Bits>(bits | set);
+      std::memcpy(out + i * sizeof(Bits), &bits, sizeof(Bits));
+    }
+  }
+
   std::string label(const Options&) const override { return info_.id; }
 
  private:
+  using Bits = typename Number::Bits;
+  static int shift_of(size_t stream) { return static_cast<int>(8 * (sizeof(Bits) - 1 - stream)); }
+
   PartInfo info_ = Number::info();
 };
 
