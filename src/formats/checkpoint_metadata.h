@@ -24,6 +24,10 @@ inline constexpr std::string_view kTensors = "bitsmith.tensors";
 inline constexpr std::string_view kFiles = "bitsmith.files";
 inline constexpr std::string_view kChecksum = "bitsmith.checksum";
 
+// The version of a file that uses nothing newer, and of one with entropy-coded tensors.
+inline constexpr int kFirstVersion = 1;
+inline constexpr int kEntropyVersion = 2;
+
 // Whether a metadata key is one of the above, and not free for recipe, quality, ...
 bool is_reserved(std::string_view key);
 

@@ -4,6 +4,8 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/thread_pool.h"
+#include "encoding/coded_storage.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/json_text.h"
@@ -30,6 +32,7 @@ class Reader {
     model.config = parse(kConfig);
     model.graph = read_graph();
     read_parameters(model);
+    decode_parameters(model);
     read_files(model);
     for (const auto& [name, tensor] : container_.tensors) {
       if (!model.parameters.contains(name) && !name.starts_with(kFilePrefix)) {
@@ -151,7 +154,14 @@ class Reader {
     }
     const SafetensorsTensor& stored = found->second;
     CodedTensor tensor{name, read_shape(name, entry), read_scheme(name, entry), stored.bytes};
-    const std::optional<DType> plain = plain_dtype(tensor.scheme.codec->info().id);
+    const bool coded = entry.contains("entropy");
+    if (coded) {
+      tensor.entropy_coder = text_member(entry["entropy"], "coder", name);
+      tensor.coded_bytes = stored.bytes;
+      tensor.bytes = {};  // until decode_parameters()
+    }
+    const std::optional<DType> plain =
+        coded ? std::nullopt : plain_dtype(tensor.scheme.codec->info().id);
     const Shape stored_shape =
         plain ? tensor.shape : Shape{static_cast<int64_t>(stored.bytes.size())};
     const std::string_view dtype = to_string(plain.value_or(DType::kU8));
@@ -160,12 +170,63 @@ class Reader {
                           stored.dtype, to_string(stored.shape), dtype, to_string(stored_shape)));
     }
     const uint64_t expected = encoded_bytes(tensor);
-    if (stored.bytes.size() != expected) {
+    if (!coded && stored.bytes.size() != expected) {
       corrupt(fmt::format("tensor {} has {} bytes; '{}' of shape {} needs {}", quoted_name(name),
                           stored.bytes.size(), tensor.scheme.label(), to_string(tensor.shape),
                           expected));
     }
+    if (coded && expected / kLargestExpansion > stored.bytes.size()) {
+      corrupt(fmt::format("tensor {} cannot hold {} bytes in {}: at most {} times as many",
+                          quoted_name(name), expected, stored.bytes.size(), kLargestExpansion));
+    }
     return tensor;
+  }
+
+  const EntropyCoder& entropy_coder(const CodedTensor& tensor) const {
+    const EntropyCoder* coder = Registry<EntropyCoder>::instance().find(tensor.entropy_coder);
+    if (coder == nullptr) {
+      fail(ErrorCode::kUnsupported,
+           "'{}': tensor {} is coded by the entropy coder {}; a newer bitsmith may read it",
+           container_.file, quoted_name(tensor.name), quoted_name(tensor.entropy_coder));
+    }
+    return *coder;
+  }
+
+  // Entropy-coded parameters, one after the other, into memory that the model owns.
+  void decode_parameters(Model& model) const {
+    constexpr uint64_t kAlignment = 64;
+    uint64_t total = 0;  // cannot overflow: at most kLargestExpansion times the file
+    for (const auto& [name, tensor] : model.parameters) {
+      if (tensor.entropy_coder.empty()) continue;
+      entropy_coder(tensor);
+      total += (encoded_bytes(tensor) + kAlignment - 1) / kAlignment * kAlignment;
+    }
+    if (total == 0) return;
+    model.decoded = std::make_shared<MemoryFile>(total);
+    const json tensors = parse(kTensors);
+    constexpr uint64_t kWorthThreads = uint64_t{4} << 20;  // starting them takes a millisecond
+    ThreadPool pool(total < kWorthThreads ? 1 : 0);
+    uint64_t at = 0;
+    for (auto& [name, tensor] : model.parameters) {
+      if (tensor.entropy_coder.empty()) continue;
+      check_interrupt();
+      const auto bytes = model.decoded->bytes().subspan(at, encoded_bytes(tensor));
+      try {
+        decode_storage(tensor, tensor.coded_bytes, entropy_coder(tensor), pool, bytes);
+      } catch (const Error& error) {
+        fail(error.code(), "'{}': tensor {}: {}", container_.file, quoted_name(name), error.what());
+      }
+      tensor.bytes = bytes;
+      release_pages(tensor.coded_bytes);
+      const std::string actual = checksum(bytes);
+      if (text_member(tensors[name]["entropy"], "checksum", name) != actual) {
+        corrupt(
+            fmt::format("tensor {} decodes to bytes with the checksum {}, which is not the "
+                        "expected one (damaged file)",
+                        quoted_name(name), actual));
+      }
+      at += (bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
+    }
   }
 
   uint64_t encoded_bytes(const CodedTensor& tensor) const {
@@ -262,13 +323,13 @@ void verify_checkpoint(const Model& model, Progress& progress) {
   double done = 0;
   for (const auto& [name, tensor] : model.parameters) {
     check_interrupt();
-    const std::string actual = checksum(tensor.bytes);
+    const std::string actual = checksum(tensor.stored_bytes());
     if (expected.at(name) != actual) {
       fail(ErrorCode::kCorrupt, "'{}': tensor {} has the checksum {}, expected {} (damaged file)",
            file, quoted_name(name), actual, quoted_name(expected.at(name)));
     }
-    release_pages(tensor.bytes);
-    done += static_cast<double>(tensor.bytes.size());
+    release_pages(tensor.stored_bytes());
+    done += static_cast<double>(tensor.stored_bytes().size());
     progress.update(done, name);
   }
   progress.end();

@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "core/thread_pool.h"
+#include "encoding/coded_storage.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/json_text.h"
@@ -20,6 +22,9 @@ struct Part {
   SafetensorsWriter::Entry entry;
   std::span<const std::byte> bytes;
   const CodedTensor* parameter = nullptr;  // nullptr: a file
+  bool coded = false;                      // `bytes` are entropy-coded in the file
+  std::string checksum = {};               // of what the file holds
+  std::string packed_checksum = {};        // of `bytes`, if coded
 };
 
 void check_parameter(const Value& value, const CodedTensor& tensor) {
@@ -92,10 +97,29 @@ std::vector<Part> file_parts(const CheckpointContents& contents) {
 // follow by falling element size, so that each starts at a multiple of its element's size.
 void sort_for_alignment(std::vector<Part>& parts) {
   const auto rank = [](const Part& part) {
-    const bool aligned = part.bytes.size() % SafetensorsWriter::kAlignment == 0;
+    const bool aligned = part.entry.size_bytes() % SafetensorsWriter::kAlignment == 0;
     return aligned ? int64_t{-64} : -size_bytes(part.entry.dtype);
   };
   std::ranges::stable_sort(parts, {}, rank);
+}
+
+// Decides which parameters are entropy-coded, and finds all checksums.
+void measure_parts(const CheckpointContents& contents, ThreadPool& pool, std::vector<Part>& parts) {
+  for (Part& part : parts) {
+    check_interrupt();
+    part.checksum = checksum(part.bytes);
+    if (part.parameter != nullptr && contents.entropy_coder != nullptr) {
+      const auto coded = encode_storage(*part.parameter, *contents.entropy_coder, pool);
+      if (coded.size() < part.bytes.size()) {
+        part.coded = true;
+        part.packed_checksum = part.checksum;
+        part.checksum = checksum(coded);
+        part.entry.dtype = DType::kU8;
+        part.entry.shape = {static_cast<int64_t>(coded.size())};
+      }
+    }
+    if (part.parameter != nullptr && contents.after_read) contents.after_read(*part.parameter);
+  }
 }
 
 std::map<std::string, std::string> make_metadata(const CheckpointContents& contents,
@@ -116,19 +140,23 @@ std::map<std::string, std::string> make_metadata(const CheckpointContents& conte
   }
   nlohmann::json tensors = nlohmann::json::object();
   nlohmann::json files = nlohmann::json::object();
+  int version = kFirstVersion;
   for (const Part& part : parts) {
-    check_interrupt();
-    if (part.parameter != nullptr) {
-      tensors[part.entry.name] = {{"shape", part.parameter->shape},
-                                  {"scheme", part.parameter->scheme.to_json()},
-                                  {"checksum", checksum(part.bytes)}};
-      if (contents.after_read) contents.after_read(*part.parameter);
-    } else {
-      files[part.entry.name.substr(kFilePrefix.size())] = {{"checksum", checksum(part.bytes)}};
+    if (part.parameter == nullptr) {
+      files[part.entry.name.substr(kFilePrefix.size())] = {{"checksum", part.checksum}};
+      continue;
     }
+    nlohmann::json& tensor = tensors[part.entry.name];
+    tensor = {{"shape", part.parameter->shape},
+              {"scheme", part.parameter->scheme.to_json()},
+              {"checksum", part.checksum}};
+    if (!part.coded) continue;
+    tensor["entropy"] = {{"coder", contents.entropy_coder->info().id},
+                         {"checksum", part.packed_checksum}};
+    version = kEntropyVersion;
   }
   metadata["format"] = kFormat;
-  metadata[std::string(kVersion)] = std::to_string(kCheckpointVersion);
+  metadata[std::string(kVersion)] = std::to_string(version);
   put(kGraph, contents.graph.to_json());
   put(kConfig, contents.config);
   put(kTensors, tensors);
@@ -142,6 +170,8 @@ std::map<std::string, std::string> make_metadata(const CheckpointContents& conte
 void write_checkpoint(const std::filesystem::path& path, const CheckpointContents& contents) {
   std::vector<Part> parts = parameter_parts(contents);
   std::ranges::move(file_parts(contents), std::back_inserter(parts));
+  ThreadPool pool(contents.entropy_coder != nullptr ? contents.threads : 1);
+  measure_parts(contents, pool, parts);
   sort_for_alignment(parts);
   const std::map<std::string, std::string> metadata = make_metadata(contents, parts);
 
@@ -150,7 +180,12 @@ void write_checkpoint(const std::filesystem::path& path, const CheckpointContent
   SafetensorsWriter writer(path, std::move(entries), metadata);
   for (const Part& part : parts) {
     check_interrupt();
-    writer.append(part.entry.name, part.bytes);
+    if (part.coded) {
+      writer.append(part.entry.name,
+                    encode_storage(*part.parameter, *contents.entropy_coder, pool));
+    } else {
+      writer.append(part.entry.name, part.bytes);
+    }
     if (part.parameter != nullptr && contents.after_read) contents.after_read(*part.parameter);
   }
   writer.commit();

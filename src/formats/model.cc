@@ -81,6 +81,12 @@ const CodedTensor& Model::parameter(std::string_view name) const {
 
 uint64_t Model::parameter_bytes() const {
   uint64_t total = 0;
+  for (const auto& [name, tensor] : parameters) total += tensor.stored_bytes().size();
+  return total;
+}
+
+uint64_t Model::packed_bytes() const {
+  uint64_t total = 0;
   for (const auto& [name, tensor] : parameters) total += tensor.bytes.size();
   return total;
 }

@@ -10,6 +10,7 @@
 
 #include "codecs/codec.h"
 #include "core/mapped_file.h"
+#include "core/memory_file.h"
 #include "graph/graph.h"
 #include "text/tokenizer.h"
 
@@ -26,10 +27,12 @@ struct Model {
   // What the parameters' bytes lie in: files as they are, and what was computed from them.
   std::vector<std::shared_ptr<MappedFile>> files;
   std::vector<std::shared_ptr<const std::vector<std::byte>>> buffers;
+  std::shared_ptr<MemoryFile> decoded;      // entropy-coded parameters, decoded
   std::vector<std::string> unused_tensors;  // in the files, but not asked for by the graph
 
   const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none
   uint64_t parameter_bytes() const;                           // on disk, all side information
+  uint64_t packed_bytes() const;                              // the same before entropy coding
   int64_t parameter_count() const;                            // weights
 };
 

@@ -145,12 +145,193 @@ def decode_int(data, rows, columns, options):
     return result
 
 
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, count):
+        require(self.at + count <= len(self.data), "entropy: ends too early")
+        self.at += count
+        return self.data[self.at - count:self.at]
+
+    def number(self, size):
+        return int.from_bytes(self.take(size), "little")
+
+    def rest(self):
+        return self.take(len(self.data) - self.at)
+
+
+def huffman_decode(data, count):
+    """Section 8, `huffman`, bit by bit."""
+    reader = Reader(data)
+    first, last = reader.number(1), reader.number(1)
+    require(first < last, "huffman: first and last")
+    halves = reader.take(ceil_div(last - first + 1, 2))
+    lengths = [(halves[i // 2] >> i % 2 * 4 & 15, first + i) for i in range(last - first + 1)]
+    words, word, previous = {}, -1, 0
+    for length, byte in sorted(item for item in lengths if item[0] > 0):
+        word = word + 1 << length - previous
+        previous = length
+        words[length, word] = byte
+    require(previous <= 12 and word == (1 << previous) - 1, "huffman: lengths")
+    sizes = [reader.number(4) for _ in range(3)]
+    streams = [reader.take(size) for size in sizes] + [reader.rest()]
+    part = ceil_div(count, 4)
+    out = bytearray()
+    for s, stream in enumerate(streams):
+        bits = "".join(f"{byte:08b}"[::-1] for byte in stream)
+        position = 0
+        for _ in range(max(0, min(count, (s + 1) * part) - s * part)):
+            length = word = 0
+            while (length, word) not in words:
+                require(position < len(bits), "huffman: stream ends too early")
+                word = word * 2 + int(bits[position])
+                position, length = position + 1, length + 1
+            out.append(words[length, word])
+        require(len(bits) - position < 8 and "1" not in bits[position:], "huffman: bits are left")
+    return bytes(out)
+
+
+def rans_decode(data, count):
+    """Section 8, `rans`."""
+    reader = Reader(data)
+    first, last = reader.number(1), reader.number(1)
+    require(first < last, "rans: first and last")
+    slots = []  # (byte, frequency, place)
+    for byte in range(first, last + 1):
+        f = reader.number(1)
+        if f >= 128:
+            f = (f - 128) * 256 + reader.number(1)
+        slots += [(byte, f, place) for place in range(f)]
+    require(len(slots) == 4096, "rans: sum of frequencies")
+    states = [reader.number(4) for _ in range(32)]
+    out = bytearray()
+    for i in range(count):
+        x = states[i % 32]
+        byte, f, place = slots[x % 4096]
+        x = f * (x // 4096) + place
+        if x < 65536:
+            x = x * 65536 + reader.number(2)
+        states[i % 32] = x
+        out.append(byte)
+    require(all(x == 65536 for x in states) and not reader.rest(), "rans: end")
+    return bytes(out)
+
+
+CODERS = {"huffman": huffman_decode, "rans": rans_decode}
+
+
+def unpack_bits(data, width, count):
+    number = int.from_bytes(data, "little")
+    require(len(data) == ceil_div(count * width, 8) and number >> count * width == 0, "packed bits")
+    return [number >> i * width & (1 << width) - 1 for i in range(count)]
+
+
+def decode_stream(coder, data, width, count):
+    """Section 8: the symbols of one stream."""
+    reader = Reader(data)
+    require(reader.number(8) == count, "entropy: number of symbols")
+    block_symbols = 1 << 20
+    sizes = [reader.number(4) for _ in range(ceil_div(count, block_symbols))]
+    symbols = []
+    for b, size in enumerate(sizes):
+        block = Reader(reader.take(size))
+        n = min(block_symbols, count - b * block_symbols)
+        form = block.number(1)
+        if form == 0:
+            symbols += unpack_bits(block.rest(), width, n)
+        elif form == 1:
+            symbols += [block.number(1)] * n
+            require(not block.rest(), "entropy: constant")
+        else:
+            k = block.number(1)
+            require(form == 2 and k >= 1 and k * width <= 8, "entropy: form of a block")
+            tuples = CODERS[coder](block.rest(), ceil_div(n, k))
+            split = [t >> i * width & (1 << width) - 1 for t in tuples for i in range(k)]
+            require(not any(split[n:]) and all(t >> k * width == 0 for t in tuples), "tuples")
+            symbols += split[:n]
+    require(not reader.rest() and all(s < 1 << width for s in symbols), "entropy: symbols")
+    return symbols
+
+
+def packed_int(decode, rows, columns, options):
+    """The packed bytes of `int`; decode(width, count) gives the symbols of the next stream."""
+    bits, symmetric = options["bits"], options["symmetric"]
+    group_columns = min(options["group"], columns) if options["group"] else columns
+    groups = ceil_div(columns, group_columns)
+    panels, quads = ceil_div(rows, 16), ceil_div(columns, 4)
+    octets = ceil_div(quads, 8)
+    codes = decode(bits, panels * octets * 512)
+    out = bytearray()
+    for panel in range(panels):
+        shift = 0
+        for p in (p for p in (8, 4, 2, 1) if bits & p):
+            plane = bytearray(64 * ceil_div(quads * p, 8))
+            for quad in range(8 * octets):
+                for j in range(64):
+                    code = codes[(panel * 8 * octets + quad) * 64 + j]
+                    at = quad * p // 8 * 64 + j
+                    if at < len(plane):
+                        plane[at] |= (code >> shift & (1 << p) - 1) << quad % (8 // p) * p
+            out += plane
+            shift += p
+    end = ceil_div(len(out) + panels * groups * 32, 64) * 64
+    half = (end - len(out)) // 2
+    high, low = decode(8, half), decode(8, half)
+    for pair in zip(low, high):
+        out += bytes(pair)
+    if not symmetric:
+        zeros = decode(bits, panels * groups * 16)
+        number = sum(zero << i * bits for i, zero in enumerate(zeros))
+        out += number.to_bytes(panels * groups * 2 * bits, "little")
+        out += bytes(decode(8, ceil_div(len(out), 64) * 64 - len(out)))
+    return bytes(out)
+
+
+def entropy_decode(entry, data):
+    """Section 8: the packed bytes of a tensor."""
+    codec, options = entry["scheme"]["codec"], entry["scheme"]["options"]
+    rows, columns = matrix_shape(entry["shape"])
+    require(codec in PLAIN_CODECS or codec == "int", f"entropy: codec {codec}")
+    item = DTYPES[PLAIN_CODECS.get(codec, "U8")].itemsize
+    streams = item if codec in PLAIN_CODECS else 3 if options["symmetric"] else 5
+    reader = Reader(data)
+    sizes = iter([reader.number(8) for _ in range(streams)])
+
+    def decode(width, count):
+        return decode_stream(entry["entropy"]["coder"], reader.take(next(sizes)), width, count)
+
+    if codec == "int":
+        packed = packed_int(decode, rows, columns, options)
+    else:
+        planes = [decode(8, rows * columns) for _ in range(item)]
+        out = bytearray()
+        for number_bytes in zip(*planes):
+            number = int.from_bytes(bytes(number_bytes), "big")
+            if codec != "f16":
+                number = number >> 1 | (number & 1) << 8 * item - 1
+            out += number.to_bytes(item, "little")
+        packed = bytes(out)
+    require(len(data) >= ceil_div(len(packed), 1024), "entropy: too small")
+    padding = reader.rest()
+    require(not any(padding) and (not padding or len(data) == ceil_div(len(packed), 1024)),
+            "entropy: bytes after the last stream")
+    require(checksum(packed) == entry["entropy"]["checksum"], "checksum of the packed bytes")
+    return packed
+
+
 def decode_tensor(entry, stored):
     """One tensor of `bitsmith.tensors` as binary32, in its own shape."""
     dtype, stored_shape, data = stored
     require(checksum(data) == entry["checksum"], "checksum")
     codec, options = entry["scheme"]["codec"], entry["scheme"]["options"]
     rows, columns = matrix_shape(entry["shape"])
+    if "entropy" in entry:
+        require(dtype == "U8" and stored_shape == [len(data)], "dtype or shape")
+        data = entropy_decode(entry, data)
+        dtype, stored_shape = PLAIN_CODECS.get(codec, "U8"), entry["shape"]
+        if codec not in PLAIN_CODECS:
+            stored_shape = [len(data)]
     if codec in PLAIN_CODECS:
         require(dtype == PLAIN_CODECS[codec] and stored_shape == entry["shape"], "dtype or shape")
         numbers = numpy.frombuffer(data, DTYPES[dtype])
@@ -169,9 +350,11 @@ def decode_checkpoint(path):
     """Checks a whole file; returns ({name: entry}, {name: values}, {file name: bytes})."""
     metadata, stored = read_container(pathlib.Path(path).read_bytes())
     require(metadata.get("format") == "bitsmith", "format")
-    require(metadata.get("bitsmith.version") == "1", "version")
+    require(metadata.get("bitsmith.version") in ("1", "2"), "version")
     require(metadata_checksum(metadata) == metadata["bitsmith.checksum"], "metadata checksum")
     entries = json.loads(metadata["bitsmith.tensors"])
+    require(metadata["bitsmith.version"] == "2" or not any("entropy" in e for e in entries.values()),
+            "entropy coding in a file of version 1")
     graph = json.loads(metadata["bitsmith.graph"])
     parameters = {p["name"]: p["shape"] for p in graph["parameters"]}
     require(parameters == {n: e["shape"] for n, e in entries.items()}, "graph and tensors differ")

@@ -5,6 +5,7 @@
 // Codes, scales and zero points are drawn at random and packed here, bit by bit as docs/FORMAT.md
 // says, and the expected values are computed from them directly: neither comes from the codecs
 // under test. Golden files are written once and never again; new features get new files.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -45,7 +46,9 @@ class BitWriter {
 
 size_t ceil_to(size_t n, size_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-Golden make_int(size_t rows, size_t cols, int bits, size_t group, bool symmetric, Random& random) {
+//   draws: a code is the smallest of so many random ones; more than one can be entropy-coded
+Golden make_int(size_t rows, size_t cols, int bits, size_t group, bool symmetric, Random& random,
+                int draws = 1) {
   const size_t b = static_cast<size_t>(bits);
   const size_t group_cols = group == 0 || group > cols ? cols : group;
   const size_t groups = (cols + group_cols - 1) / group_cols;
@@ -71,7 +74,10 @@ Golden make_int(size_t rows, size_t cols, int bits, size_t group, bool symmetric
                            : bits == 1 ? 0.5F
                                        : static_cast<float>(1 << (bits - 1));
       for (size_t c = g * group_cols; c < std::min(cols, (g + 1) * group_cols); ++c) {
-        const auto code = static_cast<uint32_t>(random.below(uint64_t{1} << b));
+        auto code = static_cast<uint32_t>(random.below(uint64_t{1} << b));
+        for (int i = 1; i < draws; ++i) {
+          code = std::min(code, static_cast<uint32_t>(random.below(uint64_t{1} << b)));
+        }
         golden.values[r * cols + c] = f16_to_float(scale) * (static_cast<float>(code) - offset);
         const size_t j = r % 16 * 4 + c % 4;
         size_t plane = r / 16 * panel_bytes;
@@ -192,6 +198,26 @@ void write_plain(const std::filesystem::path& folder) {
   file.write(folder / "plain");
 }
 
+// Tensors of every codec large enough to be worth coding, and some that are not.
+void write_entropy(const std::filesystem::path& folder, const std::string& coder) {
+  Random random(2026);
+  GoldenFile file({40, 70}, make_int(40, 70, 4, 32, true, random, 3));
+  for (int bits = 1; bits <= 8; ++bits) {
+    file.linear(fmt::format("int{}", bits), {35, 70},
+                make_int(35, 70, bits, 32, bits % 2 == 0, random, 4));
+  }
+  const ValueId bias = file.add("bias", {9}, make_plain("f16", 9, random));
+  file.linear("bf16", {9, 70}, make_plain("bf16", 9 * 70, random), kNoValue, bias);
+  file.linear("f16", {40, 70}, make_plain("f16", 40 * 70, random));
+  file.linear("f32", {30, 70}, make_plain("f32", 30 * 70, random));
+  Golden zeros = make_plain("bf16", 90 * 70, random);
+  std::ranges::fill(zeros.bytes, std::byte{0});
+  std::ranges::fill(zeros.values, 0.0F);
+  file.linear("zeros", {90, 70}, std::move(zeros));
+  file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get(coder);
+  file.write(folder / coder);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -202,6 +228,9 @@ int main(int argc, char** argv) {
   try {
     write_int(argv[1]);
     write_plain(argv[1]);
+    for (const EntropyCoder* coder : Registry<EntropyCoder>::instance().all()) {
+      write_entropy(argv[1], coder->info().id);
+    }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());
     return 1;
