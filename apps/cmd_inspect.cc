@@ -46,6 +46,11 @@ std::vector<std::pair<const Value*, const CodedTensor*>> parameters_of(const Mod
   return result;
 }
 
+std::string label_of(const CodedTensor& tensor) {
+  const std::string label = tensor.scheme.label();
+  return tensor.entropy_coder.empty() ? label : label + " + " + tensor.entropy_coder;
+}
+
 // Roles in the order of their first use.
 std::vector<std::pair<std::string, RoleSum>> sum_by_role(const Model& model) {
   std::vector<std::pair<std::string, RoleSum>> sums;
@@ -55,8 +60,8 @@ std::vector<std::pair<std::string, RoleSum>> sum_by_role(const Model& model) {
     RoleSum& sum = it->second;
     ++sum.tensors;
     sum.weights += element_count(tensor->shape).value_or(0);
-    sum.bytes += tensor->bytes.size();
-    sum.schemes.insert(tensor->scheme.label());
+    sum.bytes += tensor->stored_bytes().size();
+    sum.schemes.insert(label_of(*tensor));
   }
   return sums;
 }
@@ -118,6 +123,12 @@ void print_summary(const Model& model) {
             fmt::format("{} ({} bytes), {} bits per weight", format_bytes(model.parameter_bytes()),
                         format_count(static_cast<int64_t>(model.parameter_bytes())),
                         bpw_text(model.parameter_bytes(), model.parameter_count())));
+  if (model.decoded != nullptr) {
+    facts.add("entropy-coded", fmt::format("{} bytes in memory, {:.2f} % of them in the file",
+                                           format_count(static_cast<int64_t>(model.packed_bytes())),
+                                           100 * static_cast<double>(model.parameter_bytes()) /
+                                               static_cast<double>(model.packed_bytes())));
+  }
   std::vector<std::string> operators;
   for (const auto& [op, count] : count_operators(model.graph)) {
     operators.push_back(fmt::format("{} {}", count, op));
@@ -165,9 +176,9 @@ void print_tensors(const Model& model) {
       {left("tensor"), left("role"), left("shape"), left("scheme"), right("bytes"), right("bpw")});
   for (const auto& [value, tensor] : parameters_of(model)) {
     const int64_t weights = element_count(tensor->shape).value_or(0);
-    table.add_row({value->name, value->role, to_string(tensor->shape), tensor->scheme.label(),
-                   format_count(static_cast<int64_t>(tensor->bytes.size())),
-                   bpw_text(tensor->bytes.size(), weights)});
+    table.add_row({value->name, value->role, to_string(tensor->shape), label_of(*tensor),
+                   format_count(static_cast<int64_t>(tensor->stored_bytes().size())),
+                   bpw_text(tensor->stored_bytes().size(), weights)});
   }
   fmt::print("\n{}", table.text());
 }
@@ -216,6 +227,7 @@ json summary_json(const Model& model, bool tensors) {
                  {"family", family_of(model)},
                  {"weights", model.parameter_count()},
                  {"bytes", model.parameter_bytes()},
+                 {"packed_bytes", model.packed_bytes()},
                  {"bpw", bits_per_weight(model.parameter_bytes(), model.parameter_count())},
                  {"nodes", model.graph.nodes.size()},
                  {"blocks", find_blocks(model.graph).size()},
@@ -253,7 +265,9 @@ json summary_json(const Model& model, bool tensors) {
                                  {"role", value->role},
                                  {"shape", tensor->shape},
                                  {"scheme", tensor->scheme.to_json()},
-                                 {"bytes", tensor->bytes.size()}});
+                                 {"bytes", tensor->stored_bytes().size()},
+                                 {"packed_bytes", tensor->bytes.size()},
+                                 {"entropy_coder", tensor->entropy_coder}});
   }
   return result;
 }

@@ -14,6 +14,10 @@ void CompressOptions::add_common(CLI::App& command) {
       ->capture_default_str();
   command.add_option("--set", request.overrides,
                      "change a value of the recipe: --set code.bits=3 --set code.group=64");
+  command.add_option_function<std::string>(
+      "--entropy",
+      [this](const std::string& id) { request.overrides.push_back("encode.id=\"" + id + "\""); },
+      "entropy-code the file losslessly: huffman, rans or none (default: what the recipe says)");
   command.add_option("--calibration", request.calibration,
                      "text like that which the model will see; never the text you evaluate on. "
                      "Without it the model writes its own");

@@ -73,8 +73,8 @@ void print_compress_report(const CompressReport& report, bool planned, bool all_
   const auto* divergence =
       report.quality && report.quality->divergence ? &*report.quality->divergence : nullptr;
   table.add_row(
-      {planned ? "planned" : "compressed", format_count(static_cast<int64_t>(plan.tensor_bytes)),
-       fmt::format("{:.3f}", plan.bpw()), kl_text(plan.predicted_kl_nats),
+      {planned ? "planned" : "compressed", format_count(static_cast<int64_t>(report.tensor_bytes)),
+       fmt::format("{:.3f}", report.bpw()), kl_text(plan.predicted_kl_nats),
        divergence ? format_estimate(divergence->kl_nats.value, divergence->kl_nats.error) : "-",
        divergence ? format_estimate(100 * divergence->top1_agreement.value,
                                     100 * divergence->top1_agreement.error) +
@@ -83,6 +83,11 @@ void print_compress_report(const CompressReport& report, bool planned, bool all_
   fmt::print("{}\n", table.text());
   FactList facts;
   facts.add("recipe", report.recipe);
+  if (report.tensor_bytes != plan.tensor_bytes) {
+    facts.add("before entropy coding",
+              fmt::format("{} bytes, {:.3f} bpw",
+                          format_count(static_cast<int64_t>(plan.tensor_bytes)), plan.bpw()));
+  }
   facts.add(planned ? "file, at most" : "file",
             fmt::format("{} bytes", format_count(static_cast<int64_t>(report.file_bytes))));
   if (planned) {

@@ -17,16 +17,32 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// What was not coded anew has the bytes that it had, to the last bit.
+void check_kept(const std::filesystem::path& path, const Job& job, const Model& written) {
+  for (const auto& [name, tensor] : written.parameters) {
+    const CodedTensor& original = job.model.parameter(name);
+    if (tensor.scheme.to_json() != original.scheme.to_json()) continue;
+    if (!std::ranges::equal(tensor.bytes, original.bytes)) {
+      fail(ErrorCode::kCorrupt, "'{}': tensor '{}' was kept, but its bytes changed", path.string(),
+           name);
+    }
+    release_pages(tensor.bytes);
+    release_pages(original.bytes);
+  }
+}
+
 // Reads the written file back and holds it against what was planned and encoded.
 void check_written(const std::filesystem::path& path, const Job& job, const Plan& plan,
                    const std::vector<EncodedMatrix>& encoded, CompressReport& report,
                    ThreadPool& pool, Progress& progress) {
   const Model written = open_checkpoint(path);
   verify_checkpoint(written, progress);
-  if (written.parameter_bytes() != plan.tensor_bytes) {
+  if (written.packed_bytes() != plan.tensor_bytes) {
     fail(ErrorCode::kCorrupt, "'{}' holds {} bytes of parameters; the plan was {}", path.string(),
-         written.parameter_bytes(), plan.tensor_bytes);
+         written.packed_bytes(), plan.tensor_bytes);
   }
+  report.tensor_bytes = written.parameter_bytes();
+  check_kept(path, job, written);
   progress.begin("compare", static_cast<double>(encoded.size()));
   for (size_t t = 0; t < encoded.size(); ++t) {
     progress.update(static_cast<double>(t), encoded[t].name);
@@ -58,7 +74,10 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
            "'{}': tensor '{}' decodes with a squared error of {}, it was encoded with {}",
            path.string(), encoded[t].name, squared, encoded[t].squared_error);
     }
-    report.matrices[t].relative_mse = encoded[t].relative_mse();
+    MatrixReport& row = report.matrices[t];
+    row.relative_mse = encoded[t].relative_mse();
+    row.bytes = tensor.stored_bytes().size();
+    row.bpw = 8 * static_cast<double>(row.bytes) / static_cast<double>(shape.rows * shape.cols);
   }
   progress.end();
 }
@@ -118,6 +137,8 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   contents.config = job.model.config;
   contents.parameters = job.parameters(encoded);
   contents.tokenizer_files = job.model.tokenizer_files;
+  contents.entropy_coder = job.recipe.entropy_coder.part;
+  contents.threads = request.threads;
   contents.after_read = [](const CodedTensor& tensor) { release_pages(tensor.bytes); };
   contents.metadata["recipe"] = job.recipe.definition;
   contents.metadata["seed"] = request.seed;
@@ -145,13 +166,20 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   return report;
 }
 
+double CompressReport::bpw() const {
+  return 8 * static_cast<double>(tensor_bytes) / static_cast<double>(plan.weights);
+}
+
 json CompressReport::to_json() const {
   json result = {
       {"recipe", recipe},
       {"weights", plan.weights},
       {"original", {{"tensor_bytes", plan.original_bytes}, {"bpw", plan.original_bpw()}}},
       {"compressed",
-       {{"tensor_bytes", plan.tensor_bytes}, {"bpw", plan.bpw()}, {"file_bytes", file_bytes}}},
+       {{"tensor_bytes", tensor_bytes},
+        {"packed_bytes", plan.tensor_bytes},
+        {"bpw", bpw()},
+        {"file_bytes", file_bytes}}},
       {"survey_seconds", survey_seconds},
       {"encode_seconds", encode_seconds},
       {"total_seconds", total_seconds},

@@ -43,6 +43,7 @@ struct CompressReport {
   Plan plan;
   std::vector<MatrixReport> matrices;
   std::string recipe;
+  uint64_t tensor_bytes = 0;          // as the file holds them; for plans before entropy coding
   uint64_t file_bytes = 0;            // of the written file; for plans an upper estimate
   std::optional<Evaluation> quality;  // on probe text that no code was fitted to
   double survey_seconds = 0;
@@ -50,6 +51,7 @@ struct CompressReport {
   double total_seconds = 0;
   uint64_t peak_memory_bytes = 0;  // measured
   bool resumed = false;
+  double bpw() const;  // of all parameters, as the file holds them
   nlohmann::json to_json() const;
 };
 

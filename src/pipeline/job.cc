@@ -155,6 +155,7 @@ std::map<std::string, CodedTensor> Job::parameters(
     CodedTensor& tensor = result.at(matrix.name);
     tensor.scheme = matrix.scheme;
     tensor.bytes = matrix.file->bytes();
+    tensor.entropy_coder.clear();
   }
   return result;
 }
@@ -163,6 +164,7 @@ CompressReport Job::report(const Plan& plan) const {
   CompressReport result;
   result.plan = plan;
   result.recipe = recipe.id;
+  result.tensor_bytes = plan.tensor_bytes;
   result.file_bytes = plan.tensor_bytes + overhead_bytes();
   for (size_t t = 0; t < tasks.size(); ++t) {
     const MatrixTask& task = tasks[t];

@@ -31,10 +31,10 @@ Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const R
   plan.weights = model.parameter_count();
   const uint64_t fixed = untouched_bytes(model, tasks);
 
-  if (recipe.candidates.size() == 1 && !budget_bytes) {
+  if (recipe.candidates.size() <= 1 && !budget_bytes) {
     plan.picks.assign(tasks.size(), 0);
   } else {
-    BITSMITH_ASSERT(survey != nullptr || recipe.candidates.size() == 1);
+    BITSMITH_ASSERT(survey != nullptr || recipe.candidates.size() <= 1);
     std::vector<std::vector<Candidate>> tables;
     for (size_t t = 0; t < tasks.size(); ++t) {
       tables.emplace_back();

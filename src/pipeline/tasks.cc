@@ -42,7 +42,7 @@ std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Bloc
 }
 
 uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks) {
-  uint64_t bytes = model.parameter_bytes();
+  uint64_t bytes = model.packed_bytes();
   for (const MatrixTask& task : tasks) bytes -= task.tensor->bytes.size();
   return bytes;
 }

@@ -185,7 +185,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
   expect_keys(definition, "the recipe",
-              {"id", "summary", "source", "code", "solve", "allocate", "calibrate"});
+              {"id", "summary", "source", "code", "solve", "allocate", "calibrate", "encode"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
@@ -195,7 +195,9 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
 
   const json code = section(definition, "code");
   if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");
-  for (json combination : combinations(code)) {
+  // Matrices may stay as they are if the file is at least entropy-coded.
+  const bool kept = !definition.contains("code") && definition.contains("encode");
+  for (json combination : kept ? std::vector<json>{} : combinations(code)) {
     if (!combination.contains("codec") || !combination["codec"].is_string()) {
       fail(ErrorCode::kInvalidArgument, "recipe: code.codec is missing");
     }
@@ -203,8 +205,15 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
     combination.erase("codec");
     recipe.candidates.emplace_back(codec, combination);
   }
-  const json solve = section(definition, "solve");
+  json solve = section(definition, "solve");
+  json allocate = section(definition, "allocate");
   expect_keys(solve, "solve", {"matrices", "tables"});
+  if (kept) {  // there is nothing to solve or to allocate
+    for (const char* key : {"matrices", "tables"}) {
+      if (!solve.contains(key)) solve[key] = {{"id", "nearest"}};
+    }
+    if (allocate.empty()) allocate = {{"id", "uniform"}};
+  }
   recipe.matrix_solver = choose<Solver>(section(solve, "matrices"), "solve.matrices");
   recipe.table_solver = choose<Solver>(section(solve, "tables"), "solve.tables");
   if (recipe.table_solver.part->needs_statistics()) {
@@ -213,7 +222,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
          "of a linear layer's input",
          recipe.table_solver.part->info().id);
   }
-  recipe.allocator = choose<Allocator>(section(definition, "allocate"), "allocate");
+  recipe.allocator = choose<Allocator>(allocate, "allocate");
 
   const json calibrate = section(definition, "calibrate");
   expect_keys(calibrate, "calibrate", {"sequences", "length"});
@@ -228,6 +237,9 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
     fail(ErrorCode::kInvalidArgument,
          "recipe: the solver '{}' needs statistics of the inputs; add a [calibrate] section",
          recipe.matrix_solver.part->info().id);
+  }
+  if (definition.contains("encode") && definition["encode"] != json{{"id", "none"}}) {
+    recipe.entropy_coder = choose<EntropyCoder>(definition["encode"], "encode");
   }
   recipe.definition = std::move(definition);
   return recipe;

@@ -7,6 +7,7 @@
 
 #include "allocation/allocator.h"
 #include "codecs/codec.h"
+#include "encoding/entropy_coder.h"
 #include "solvers/solver.h"
 
 namespace bitsmith {
@@ -22,13 +23,14 @@ struct Recipe {
   std::string id;
   std::string summary;
   std::string source;              // paper
-  std::vector<Scheme> candidates;  // what each matrix may be coded with
+  std::vector<Scheme> candidates;  // what each matrix may be coded with; none: it is kept as it is
   Chosen<Solver> matrix_solver;    // for weights of linear layers
   Chosen<Solver> table_solver;     // for embeddings, whose input is one-hot
   Chosen<Allocator> allocator;
-  int64_t sequences = 0;      // of calibration text; 0: none is needed
-  int64_t length = 0;         // tokens each; 0: the model's context, at most 512
-  nlohmann::json definition;  // all of it, as it goes into the checkpoint
+  Chosen<EntropyCoder> entropy_coder;  // of the finished file; nullptr: none
+  int64_t sequences = 0;               // of calibration text; 0: none is needed
+  int64_t length = 0;                  // tokens each; 0: the model's context, at most 512
+  nlohmann::json definition;           // all of it, as it goes into the checkpoint
 };
 
 // `name` is a built-in recipe or the path of a TOML file. `overrides` are "key.path=value" with a

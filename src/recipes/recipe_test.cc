@@ -73,8 +73,8 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     EXPECT_EQ(recipe.id, id);
     EXPECT_FALSE(recipe.summary.empty());
     EXPECT_FALSE(recipe.source.empty());
-    EXPECT_FALSE(recipe.candidates.empty());
-    EXPECT_TRUE(recipe.candidates.size() == 1 || recipe.sequences > 0);  // or who would choose?
+    EXPECT_TRUE(!recipe.candidates.empty() || recipe.entropy_coder.part != nullptr);
+    EXPECT_TRUE(recipe.candidates.size() <= 1 || recipe.sequences > 0);  // or who would choose?
     EXPECT_EQ(recipe.definition.at("id"), id);
     // The file of that name is the same.
     const auto path = testing::source_folder() / "recipes" / (id + ".toml");
@@ -91,6 +91,23 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     files += entry.path().extension() == ".toml";
   }
   EXPECT_EQ(files, ids.size());
+}
+
+TEST(Recipes, EntropyCodingIsNamedOrNone) {
+  EXPECT_EQ(load_recipe("nearest", {}).entropy_coder.part, nullptr);
+  EXPECT_EQ(load_recipe("nearest", {"encode.id=none"}).entropy_coder.part, nullptr);
+  const Recipe coded = load_recipe("nearest", {"encode.id=huffman"});
+  ASSERT_NE(coded.entropy_coder.part, nullptr);
+  EXPECT_EQ(coded.entropy_coder.part->info().id, "huffman");
+  const Recipe kept = load_recipe("lossless", {});
+  EXPECT_TRUE(kept.candidates.empty());
+  EXPECT_EQ(kept.entropy_coder.part->info().id, "rans");
+  EXPECT_THAT(
+      testing::error_of(ErrorCode::kNotFound, [] { load_recipe("nearest", {"encode.id=zip"}); }),
+      HasSubstr("there is no entropy coder 'zip'"));
+  EXPECT_THAT(testing::error_of(ErrorCode::kInvalidArgument,
+                                [] { load_recipe("nearest", {"encode={bits=3}"}); }),
+              HasSubstr("'encode' needs an id"));
 }
 
 TEST(Recipes, AFileIsReadAsItStands) {
