@@ -9,7 +9,7 @@ packages=(
   # what bitsmith is made of
   libtorch-dev libopenblas-openmp-dev libhwy-dev coinor-libcbc-dev
   libutf8proc-dev nlohmann-json3-dev libtoml11-dev libcli11-dev
-  libfmt-dev libxxhash-dev
+  libfmt-dev libxxhash-dev zlib1g-dev libstb-dev
   # tests, benchmarks, checks
   libgtest-dev libgmock-dev libbenchmark-dev libonnx-testdata python3 python3-numpy python3-xxhash xz-utils
   clang-14 libclang-rt-14-dev clang-format clang-tidy
