@@ -47,8 +47,8 @@ ValueId average_pool(Graph& graph, std::string name, ValueId x, std::vector<int6
 //   mode "linear":  (1 - f) x[i] + f x[i + 1], i = floor(u), f = u - i, both positions clamped
 //   x [B, C, X...] -> [B, C, Y...]
 struct ResizeOptions {
-  std::vector<int64_t> sizes;
-  std::vector<double> scales;
+  std::vector<int64_t> sizes = {};
+  std::vector<double> scales = {};
   std::string mode = "nearest";
   std::string coordinates = "half_pixel";
   std::string rounding = "round_prefer_floor";
