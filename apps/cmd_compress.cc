@@ -4,6 +4,20 @@
 #include "core/interrupt.h"
 
 namespace bitsmith {
+namespace {
+
+CompressReport compress_resumably(const CompressRequest& request, Progress& progress) {
+  try {
+    return compress(request, progress);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::kInterrupted) throw;
+    fail(ErrorCode::kInterrupted,
+         "{}; the same command goes on from the last finished step ('{}.partial')", error.what(),
+         request.output.string());
+  }
+}
+
+}  // namespace
 
 void add_compress(CLI::App& app) {
   struct State {
@@ -35,7 +49,7 @@ void add_compress(CLI::App& app) {
     TerminalProgress bar;
     SilentProgress silent;
     Progress& progress = state->quiet ? static_cast<Progress&>(silent) : bar;
-    const CompressReport report = compress(state->options.finish(), progress);
+    const CompressReport report = compress_resumably(state->options.finish(), progress);
     if (state->json) {
       fmt::print("{}\n", report.to_json().dump(2));
     } else {

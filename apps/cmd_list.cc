@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "core/registry.h"
+#include "methods.h"
 #include "report/table.h"
 
 namespace bitsmith {
@@ -82,6 +83,7 @@ void print_details(const RegistryView& registry) {
 }
 
 void list(const std::string& word, bool as_json) {
+  load_methods();
   std::vector<RegistryView> chosen;
   std::vector<std::string> kinds;
   for (const RegistryView& registry : all_registries()) {
@@ -115,13 +117,14 @@ void add_list(CLI::App& app) {
   };
   auto state = std::make_shared<State>();
   CLI::App* command =
-      app.add_subcommand("list", "Every registered method, with its options and source.");
+      app.add_subcommand("list", "Every method and recipe, with its options and source.");
   command->footer(
       "Examples:\n"
       "  bitsmith list                    all kinds, one line for each method\n"
       "  bitsmith list codecs             the options, bounds and sources of the codecs\n"
+      "  bitsmith list recipes            what compress --recipe can be told\n"
       "  bitsmith list solvers --json");
-  command->add_option("KIND", state->kind, "codecs, solvers, allocators, families, ...");
+  command->add_option("KIND", state->kind, "codecs, solvers, allocators, recipes, families, ...");
   command->add_flag("--json", state->json, "print JSON");
   command->callback([state] { list(state->kind, state->json); });
 }

@@ -57,6 +57,20 @@ void print_tensors(const CompressReport& report) {
   fmt::print("{}\n", table.text());
 }
 
+// "41.2 s (estimated 43.0 s; survey 30.1 s, coding 10.0 s)"
+std::string time_text(const CompressReport& report) {
+  const std::string parts =
+      fmt::format("survey {}, coding {}", format_duration(report.survey_seconds),
+                  format_duration(report.encode_seconds));
+  if (report.resumed) {
+    return fmt::format("{} in this run ({}), after {} in earlier ones",
+                       format_duration(report.total_seconds), parts,
+                       format_duration(report.earlier_seconds));
+  }
+  return fmt::format("{} (estimated {}; {})", format_duration(report.total_seconds),
+                     format_duration(report.estimated_seconds), parts);
+}
+
 }  // namespace
 
 void print_compress_report(const CompressReport& report, bool planned, bool all_tensors) {
@@ -91,17 +105,13 @@ void print_compress_report(const CompressReport& report, bool planned, bool all_
   facts.add(planned ? "file, at most" : "file",
             fmt::format("{} bytes", format_count(static_cast<int64_t>(report.file_bytes))));
   if (planned) {
-    facts.add("peak memory, estimated", format_bytes(plan.peak_memory_bytes));
-    facts.add("time to compress, estimated",
-              plan.seconds > 0 ? format_duration(report.survey_seconds + plan.seconds) : "unknown");
+    facts.add("peak memory, estimated", format_bytes(report.estimated_memory_bytes));
+    facts.add("time to compress, estimated", format_duration(report.estimated_seconds));
   } else {
-    facts.add("time",
-              fmt::format("{} (survey {}, coding {})", format_duration(report.total_seconds),
-                          format_duration(report.survey_seconds),
-                          format_duration(report.encode_seconds)));
+    facts.add("time", time_text(report));
     facts.add("peak memory",
               fmt::format("{} (estimated {})", format_bytes(report.peak_memory_bytes),
-                          format_bytes(plan.peak_memory_bytes)));
+                          format_bytes(report.estimated_memory_bytes)));
     if (divergence) {
       facts.add("measured on", fmt::format("{} held-out calibration tokens, native executor",
                                            format_count(report.quality->model.tokens)));

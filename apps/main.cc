@@ -1,12 +1,9 @@
 // `bitsmith`: the command line.
 #include <fmt/core.h>
 
-#include <cstdio>
-#include <new>
-
 #include "commands.h"
 #include "compiler.h"
-#include "core/error.h"
+#include "program.h"
 
 namespace {
 
@@ -21,7 +18,7 @@ constexpr const char* kFooter =
     "Exit codes: 0 done, 1 a bug of bitsmith, 2 wrong arguments, 3 not found, 4 corrupt file,\n"
     "  5 unsupported, 6 the system refused, 7 impossible budget, 130 interrupted";
 
-int run(int argc, char** argv) {
+void run(int argc, char** argv) {
   if (argc > 1 && bitsmith::is_compiler_command(argv[1])) bitsmith::exec_compiler(argv);
 
   CLI::App app("Makes trained neural networks small and fast, and runs them.", "bitsmith");
@@ -36,29 +33,12 @@ int run(int argc, char** argv) {
   bitsmith::add_inspect(app);
   bitsmith::add_bench(app);
   bitsmith::add_list(app);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? 0 : static_cast<int>(bitsmith::ErrorCode::kInvalidArgument);
-  }
-  if (app.get_subcommands().empty()) fmt::print("{}", app.help());
-  return 0;
+  const bool helped = bitsmith::parse(app, argc, argv);
+  if (!helped && app.get_subcommands().empty()) fmt::print("{}", app.help());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    return run(argc, argv);
-  } catch (const bitsmith::Error& error) {
-    fmt::print(stderr, "bitsmith: {}\n", error.what());
-    return error.exit_code();
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "bitsmith: out of memory\n");
-    return static_cast<int>(bitsmith::ErrorCode::kEnvironment);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "bitsmith bug: {}\n", error.what());
-    return 1;
-  }
+  return bitsmith::run_program([&] { run(argc, argv); });
 }

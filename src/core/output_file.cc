@@ -77,8 +77,14 @@ void move_file(const std::filesystem::path& from, const std::filesystem::path& t
 }
 
 void check_writable(const std::filesystem::path& target) {
-  if (std::filesystem::is_directory(target)) {
-    fail(ErrorCode::kEnvironment, "cannot write '{}': it is a folder", target.string());
+  std::error_code ignored;
+  if (std::filesystem::is_directory(target, ignored)) {
+    fail(ErrorCode::kEnvironment, "cannot write '{}': it is a folder; name a file",
+         target.string());
+  }
+  if (target.has_parent_path() && !std::filesystem::exists(target.parent_path(), ignored)) {
+    fail(ErrorCode::kEnvironment, "cannot write '{}': there is no folder '{}'; make it first",
+         target.string(), target.parent_path().string());
   }
   const std::filesystem::path probe = temporary_name(target);
   const int fd = ::open(probe.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644);

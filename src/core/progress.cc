@@ -8,6 +8,16 @@
 
 namespace bitsmith {
 
+namespace {
+
+// Work goes on if nobody can read of it any more (a closed standard error).
+void write(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
+}
+
+}  // namespace
+
 std::string format_duration(double seconds) {
   const int64_t whole = static_cast<int64_t>(seconds + 0.5);
   if (whole >= 3600) return fmt::format("{} h {:02} min", whole / 3600, whole % 3600 / 60);
@@ -54,8 +64,7 @@ void TerminalProgress::draw(double done, const std::string& detail, bool last) {
     const int tenth = static_cast<int>(share * 10);
     if (tenth == last_tenth_ && !last) return;
     last_tenth_ = tenth;
-    fmt::print(stderr, "{:<12} {:>4.0f} %  {}\n", phase_, share * 100, time);
-    std::fflush(stderr);
+    write(fmt::format("{:<12} {:>4.0f} %  {}\n", phase_, share * 100, time));
     return;
   }
   if (!last && now - drawn_ < std::chrono::milliseconds(100)) return;
@@ -64,10 +73,8 @@ void TerminalProgress::draw(double done, const std::string& detail, bool last) {
   const int filled = static_cast<int>(share * kWidth);
   std::string bar;
   for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
-  fmt::print(stderr, "\r\033[K{:<12} {} {:>3.0f} %  {}  {}", phase_, bar, share * 100, time,
-             detail);
-  if (last) std::fputc('\n', stderr);
-  std::fflush(stderr);
+  write(fmt::format("\r\033[K{:<12} {} {:>3.0f} %  {}  {}{}", phase_, bar, share * 100, time,
+                    detail, last ? "\n" : ""));
 }
 
 }  // namespace bitsmith

@@ -54,7 +54,18 @@ void ActivationStore::resize(int64_t sequences, int64_t length, int64_t channels
   data_ = static_cast<float*>(data);
 }
 
-at::Tensor ActivationStore::sequence(int64_t i) const {
+at::Tensor ActivationStore::load(int64_t i) const {
+  at::Tensor copy = view(i).clone();
+  release(i);
+  return copy;
+}
+
+void ActivationStore::save(int64_t i, const at::Tensor& values) {
+  view(i).copy_(values);
+  release(i);
+}
+
+at::Tensor ActivationStore::view(int64_t i) const {
   BITSMITH_ASSERT(i >= 0 && i < sequences_);
   return at::from_blob(data_ + i * length_ * channels_, {1, length_, channels_}, at::kFloat);
 }

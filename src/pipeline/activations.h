@@ -9,8 +9,8 @@
 namespace bitsmith {
 
 // A block of float32 [sequences, length, channels]. When it is larger than `memory_bytes` it lies
-// in an unlinked temporary file in `folder`, mapped, and release() drops a sequence's pages from
-// memory.
+// in an unlinked temporary file in `folder`, mapped, and a sequence's pages are dropped from memory
+// as soon as it was read or written.
 class ActivationStore {
  public:
   ActivationStore(std::filesystem::path folder, uint64_t memory_bytes);
@@ -21,13 +21,16 @@ class ActivationStore {
   // Makes room; what was stored is lost if the size changes.
   void resize(int64_t sequences, int64_t length, int64_t channels);
 
-  // A view [1, length, channels] of one sequence, valid until resize().
-  at::Tensor sequence(int64_t i) const;
-  void release(int64_t i) const;
+  // Copies of one sequence, [1, length, channels]. Different sequences may be used from different
+  // threads at once.
+  at::Tensor load(int64_t i) const;
+  void save(int64_t i, const at::Tensor& values);
 
   int64_t channels() const { return channels_; }
 
  private:
+  at::Tensor view(int64_t i) const;
+  void release(int64_t i) const;
   void unmap();
 
   std::filesystem::path folder_;

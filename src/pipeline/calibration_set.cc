@@ -4,6 +4,7 @@
 
 #include "core/random.h"
 #include "formats/checkpoint_metadata.h"
+#include "pipeline/memory.h"
 #include "runtime/executor.h"
 #include "runtime/sampler.h"
 #include "text/corpus.h"
@@ -18,7 +19,9 @@ int64_t probe_count(int64_t sequences, int64_t length) {
   return std::clamp<int64_t>(kProbeTokens / length, 1, std::max<int64_t>(1, sequences));
 }
 
-CalibrationSet from_text(const Model& model, const CalibrationRequest& request, int64_t length) {
+CalibrationSet from_text(const Model& model, const CalibrationRequest& request,
+                         CalibrationSet set) {
+  const int64_t length = set.length;
   const std::string text = read_text(request.text);
   if (model.tokenizer_files.empty()) {
     fail(ErrorCode::kInvalidArgument,
@@ -39,12 +42,11 @@ CalibrationSet from_text(const Model& model, const CalibrationRequest& request, 
   const int64_t windows = static_cast<int64_t>(tokens.size()) / length;
   if (windows < 2) {
     fail(ErrorCode::kInvalidArgument,
-         "'{}' has {} tokens; calibration needs at least two sequences of {}",
-         request.text.string(), tokens.size(), length);
+         "'{}' has {} tokens; calibration needs at least two sequences of {}: use a longer text or "
+         "--set calibrate.length={}",
+         request.text.string(), tokens.size(), length, std::max<size_t>(2, tokens.size() / 2));
   }
-  CalibrationSet set;
-  set.length = length;
-  set.probes = std::min(probe_count(request.sequences, length), windows / 2);
+  set.probes = std::min(set.probes, windows / 2);
   set.count = std::min(request.sequences, windows - set.probes);
   const int64_t total = set.count + set.probes;
   // Evenly spread windows; which of them are probes is drawn, so that both see the whole text.
@@ -65,23 +67,22 @@ CalibrationSet from_text(const Model& model, const CalibrationRequest& request, 
 // Text that the model itself writes at temperature 1, as in LLM-QAT (Liu et al. 2023, arXiv
 // 2305.17888): data-free, and distributed as the model believes text to be. Starts with BOS where
 // there is one, else with a token drawn from the vocabulary.
-CalibrationSet from_model(const Model& model, const CalibrationRequest& request, int64_t length,
+CalibrationSet from_model(const Model& model, const CalibrationRequest& request, CalibrationSet set,
                           ThreadPool& pool, Progress& progress) {
-  CalibrationSet set;
-  set.length = length;
-  set.count = request.sequences;
-  set.probes = probe_count(request.sequences, length);
+  const int64_t length = set.length;
   const int64_t total = set.count + set.probes;
   std::optional<TokenId> bos;
   if (!model.tokenizer_files.empty()) bos = make_tokenizer(model.tokenizer_files)->bos();
 
-  constexpr int64_t kTogether = 32;  // sequences that share each reading of the weights
-  Executor executor(model, pool, kTogether);
+  const SamplingPlan plan = plan_sampling(model.parameter_bytes(),
+                                          sequence_cache_bytes(model, length), request.ram_bytes);
+  Executor executor(model, pool, plan.together);
+  if (plan.release_weights) executor.release_weights_after_use();
   const int64_t vocab = executor.output_channels();
   set.sequences.resize(static_cast<size_t>(total));
   progress.begin("sampling", static_cast<double>(total));
-  for (int64_t base = 0; base < total; base += kTogether) {
-    const int64_t count = std::min(kTogether, total - base);
+  for (int64_t base = 0; base < total; base += plan.together) {
+    const int64_t count = std::min(plan.together, total - base);
     std::vector<Sequence> states;
     std::vector<Sampler> samplers;
     for (int64_t i = 0; i < count; ++i) {
@@ -117,16 +118,25 @@ CalibrationSet from_model(const Model& model, const CalibrationRequest& request,
 
 }  // namespace
 
-CalibrationSet make_calibration_set(const Model& model, const CalibrationRequest& request,
-                                    ThreadPool& pool, Progress& progress) {
+CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& request) {
   int64_t context = 512;
   if (model.config.is_object() && model.config.contains("max_position_embeddings") &&
       model.config["max_position_embeddings"].is_number_integer()) {
     context = std::min(context, model.config["max_position_embeddings"].get<int64_t>());
   }
-  const int64_t length = std::max<int64_t>(2, request.length > 0 ? request.length : context);
-  CalibrationSet set = request.text.empty() ? from_model(model, request, length, pool, progress)
-                                            : from_text(model, request, length);
+  CalibrationSet set;
+  set.length = std::max<int64_t>(2, request.length > 0 ? request.length : context);
+  set.count = request.sequences;
+  set.probes = probe_count(set.count, set.length);
+  return set;
+}
+
+CalibrationSet make_calibration_set(const Model& model, const CalibrationRequest& request,
+                                    ThreadPool& pool, Progress& progress) {
+  CalibrationSet sizes = plan_calibration(model, request);
+  CalibrationSet set = request.text.empty()
+                           ? from_model(model, request, std::move(sizes), pool, progress)
+                           : from_text(model, request, std::move(sizes));
   set.description["sequences"] = set.count;
   set.description["probes"] = set.probes;
   set.description["length"] = set.length;

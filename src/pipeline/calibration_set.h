@@ -27,7 +27,11 @@ struct CalibrationRequest {
   int64_t sequences = 128;
   int64_t length = 0;  // 0: the model's context, at most 512
   uint64_t seed = 0;
+  uint64_t ram_bytes = uint64_t{4} << 30;  // bounds what sampling takes; the text is the same
 };
+
+// The sizes of the set, without its sequences: an upper bound, since a text may be short.
+CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& request);
 
 // Cuts the text into windows and takes evenly spread ones (as many as there are, if the text is
 // short; kInvalidArgument if it has not even two windows).

@@ -181,9 +181,9 @@ TEST(RunBlock, MeasuresTheSecondMomentsOfTheWholeNetwork) {
       const bool last = b + 1 == blocks.size();
       run_block(
           context, run, parameters, 0, set.count,
-          [&](int64_t i) { return b == 0 ? token_tensor(set, i) : activations.sequence(i); },
+          [&](int64_t i) { return b == 0 ? token_tensor(set, i) : activations.load(i); },
           [&](int64_t i, const at::Tensor& value) {
-            if (!last) activations.sequence(i).copy_(value);
+            if (!last) activations.save(i, value);
           });
       for (const auto& [id, moment] : moments) {
         EXPECT_EQ(moment.tokens(), set.count * set.length);

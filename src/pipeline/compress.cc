@@ -88,19 +88,26 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
   const Job job(request);
   job.check_budget(request.budget);
+  const bool surveyed = job.recipe.sequences > 0;
+  job.check_ram(surveyed);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  TemporaryWorkspace temporary("plan");
-  const Context context{job.model,  pool,         progress,         temporary.workspace,
-                        job.device, request.seed, request.ram_bytes};
   const auto calibration = job.calibrate(pool, progress);
+  const CalibrationSet* text = calibration ? &*calibration : nullptr;
+  TemporaryWorkspace temporary("plan");
+  const Context context = job.context(pool, progress, temporary.workspace, text, surveyed);
+  const auto survey_start = Clock::now();
   std::optional<Survey> survey;
-  if (calibration) survey = job.survey(context, *calibration, target_bits(job, request.budget));
-  const Plan plan =
-      job.plan(request.budget, calibration ? &*calibration : nullptr, survey ? &*survey : nullptr);
+  if (text != nullptr) survey = job.survey(context, *text, target_bits(job, request.budget));
+  const double survey_seconds = seconds_since(survey_start);
+  const Plan plan = job.plan(context, request.budget, text, survey ? &*survey : nullptr);
   CompressReport report = job.report(plan);
-  if (survey) report.survey_seconds = survey->seconds;
+  if (survey) report.survey_seconds = survey_seconds;
   report.total_seconds = seconds_since(start);
+  // Where there is no choice, compress needs no survey.
+  report.estimated_seconds =
+      report.total_seconds - (job.has_choice() ? 0 : survey_seconds) + plan.seconds;
+  report.estimated_memory_bytes = job.memory(text, job.has_choice()).peak_bytes(request.ram_bytes);
   report.peak_memory_bytes = peak_memory_bytes();
   return report;
 }
@@ -108,24 +115,29 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
 CompressReport compress(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
   const Job job(request);
+  const bool surveyed = job.has_choice();
   job.check_budget(request.budget);
-  check_writable(request.output);
+  job.check_ram(surveyed);
+  job.check_output();
   ThreadPool pool(request.threads);
   use_one_torch_thread();
   const std::filesystem::path partial = request.output.string() + ".partial";
-  if (request.restart) std::filesystem::remove_all(partial);
-  Workspace workspace(partial, job.key());
-  const Context context{job.model,  pool,         progress,         workspace,
-                        job.device, request.seed, request.ram_bytes};
+  Workspace workspace(partial, job.key(), request.restart);
 
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
+  const Context context = job.context(pool, progress, workspace, text, surveyed);
+  const auto survey_start = Clock::now();
   std::optional<Survey> survey;
-  if (job.has_choice()) survey = job.survey(context, *text, target_bits(job, request.budget));
-  const Plan plan = job.plan(request.budget, text, survey ? &*survey : nullptr);
+  if (surveyed) survey = job.survey(context, *text, target_bits(job, request.budget));
+  const double survey_seconds = seconds_since(survey_start);
+  const Plan plan = job.plan(context, request.budget, text, survey ? &*survey : nullptr);
   CompressReport report = job.report(plan);
-  if (survey) report.survey_seconds = survey->seconds;
+  if (survey) report.survey_seconds = survey_seconds;
+  report.estimated_seconds = seconds_since(start) + plan.seconds;
+  report.estimated_memory_bytes = job.memory(text, surveyed).peak_bytes(request.ram_bytes);
   report.resumed = workspace.resumed();
+  report.earlier_seconds = workspace.earlier_seconds();
 
   const auto encode_start = Clock::now();
   const std::vector<EncodedMatrix> encoded =
@@ -156,8 +168,9 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   check_written(unchecked, job, plan, encoded, report, pool, progress);
   report.file_bytes = std::filesystem::file_size(unchecked);
   if (request.budget.file_bytes && report.file_bytes > *request.budget.file_bytes) {
-    fail(ErrorCode::kImpossibleBudget, "'{}' has {} bytes, more than the {} that were asked for",
-         request.output.string(), report.file_bytes, *request.budget.file_bytes);
+    fail(ErrorCode::kImpossibleBudget,
+         "the file has {} bytes, more than the {} that were asked for", report.file_bytes,
+         *request.budget.file_bytes);
   }
   move_file(unchecked, request.output);
   workspace.remove();
@@ -183,9 +196,11 @@ json CompressReport::to_json() const {
       {"survey_seconds", survey_seconds},
       {"encode_seconds", encode_seconds},
       {"total_seconds", total_seconds},
-      {"estimated_peak_memory_bytes", plan.peak_memory_bytes},
+      {"estimated_seconds", estimated_seconds},
+      {"estimated_peak_memory_bytes", estimated_memory_bytes},
       {"peak_memory_bytes", peak_memory_bytes},
-      {"resumed", resumed}};
+      {"resumed", resumed},
+      {"earlier_seconds", earlier_seconds}};
   if (plan.predicted_kl_nats) result["predicted_kl_nats"] = *plan.predicted_kl_nats;
   if (quality) result["quality"] = quality->to_json();
   const auto anchor_json = [](const Anchor& a) {

@@ -46,11 +46,17 @@ struct CompressReport {
   uint64_t tensor_bytes = 0;          // as the file holds them; for plans before entropy coding
   uint64_t file_bytes = 0;            // of the written file; for plans an upper estimate
   std::optional<Evaluation> quality;  // on probe text that no code was fitted to
+  // Of this run; the survey takes next to nothing if an earlier run finished it.
   double survey_seconds = 0;
   double encode_seconds = 0;
   double total_seconds = 0;
+  // How long compressing takes without a stop, known before coding begins: what came before it as
+  // measured, the rest from WorkTimes.
+  double estimated_seconds = 0;
+  uint64_t estimated_memory_bytes = 0;
   uint64_t peak_memory_bytes = 0;  // measured
   bool resumed = false;
+  double earlier_seconds = 0;  // of earlier runs, until their last finished steps
   double bpw() const;  // of all parameters, as the file holds them
   nlohmann::json to_json() const;
 };

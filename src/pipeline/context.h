@@ -18,9 +18,7 @@ struct Context {
   Workspace& workspace;
   at::Device device = at::kCPU;
   uint64_t seed = 0;
-  uint64_t ram_bytes = 0;  // the user's cap; activations above a quarter of it spill to disk
-
-  uint64_t activation_memory() const { return ram_bytes / 4; }
+  uint64_t activation_bytes = 0;  // a store of activations that is larger lies on disk
 };
 
 }  // namespace bitsmith

@@ -29,24 +29,25 @@ class BlockEncoder {
         recipe_(recipe),
         plan_(plan),
         calibration_(calibration),
-        activations_(context.workspace.folder(), context.activation_memory()),
+        activations_(context.workspace.folder(), context.activation_bytes),
         encoded_(tasks.size()) {}
 
   std::vector<EncodedMatrix> run() {
-    double total = 0;
-    for (const MatrixTask& task : tasks_) total += cost(task);
-    context_.progress.begin("compress", total);
+    const std::vector<double>& seconds = plan_.block_seconds;
+    context_.progress.begin("compress", std::accumulate(seconds.begin(), seconds.end(), 0.0));
+    double done = 0;
     for (size_t b = 0; b < blocks_.size(); ++b) {
-      context_.progress.update(done_, blocks_[b].name);
+      context_.progress.update(done, blocks_[b].name);
       run_block_at(b);
+      done += seconds[b];
     }
     context_.progress.end();
     return std::move(encoded_);
   }
 
  private:
-  static double cost(const MatrixTask& task) {
-    return static_cast<double>(task.shape().rows) * static_cast<double>(task.shape().cols);
+  static size_t weight_count(const MatrixTask& task) {
+    return static_cast<size_t>(task.shape().rows * task.shape().cols);
   }
 
   void run_block_at(size_t b) {
@@ -69,7 +70,6 @@ class BlockEncoder {
       if (!last) advance(b, parameters);
     }
     if (!finished) save_record(record, here);
-    for (const size_t t : here) done_ += cost(tasks_[t]);
   }
 
   // Matrices that were coded already, in an earlier run or (tied) in an earlier block.
@@ -80,7 +80,7 @@ class BlockEncoder {
           std::ranges::any_of(tasks_[t].uses, [&](const MatrixUse& use) { return use.block == b; });
       if (!used) continue;
       const CodedTensor coded = coded_tensor(t);
-      std::vector<float> values(static_cast<size_t>(cost(tasks_[t])));
+      std::vector<float> values(weight_count(tasks_[t]));
       decode_tensor(coded, context_.pool, values.data());
       parameters.set(context_, tasks_[t].id, values);
     }
@@ -92,7 +92,7 @@ class BlockEncoder {
   }
 
   SequenceInput input_of(size_t b) const {
-    if (b > 0) return [this](int64_t i) { return activations_.sequence(i); };
+    if (b > 0) return [this](int64_t i) { return activations_.load(i); };
     return [this](int64_t i) { return token_tensor(*calibration_, i); };
   }
 
@@ -105,19 +105,24 @@ class BlockEncoder {
     for (const size_t t : here) {
       const MatrixTask& task = tasks_[t];
       if (solved[t]) continue;
-      if (!task.linear() || plan_.picks[t] + 1 == task.schemes.size()) {
+      if (!task.linear() || task.stays(plan_.picks[t])) {
         const auto statistics = task.linear() ? nullptr : later_statistics(task);
         solve(t, statistics.get(), &parameters);
         solved[t] = true;
         continue;
       }
       const ValueId input = task.uses.front().input;
-      SecondMoment moment(task.shape().cols);
-      BlockRun run{&graph,      block.begin,        producer_end(block, input),
-                   block.input, {{input, &moment}}, kNoValue};
+      auto moment = std::make_unique<SecondMoment>(task.shape().cols);
+      BlockRun run{&graph,
+                   block.begin,
+                   producer_end(graph, block, input),
+                   block.input,
+                   {{input, moment.get()}},
+                   kNoValue};
       run_block(context_, run, parameters, 0, calibration_->count, input_of(b));
-      release_activations();
-      InputStatistics statistics(task.shape().cols, moment.mean());
+      std::vector<double> mean = moment->mean();
+      moment.reset();  // as large as the mean
+      const InputStatistics statistics(task.shape().cols, std::move(mean));
       for (const size_t other : here) {
         const MatrixUse& use = tasks_[other].uses.front();
         if (solved[other] || use.table || use.input != input) continue;
@@ -146,28 +151,19 @@ class BlockEncoder {
     return std::make_unique<InputStatistics>(task.shape().cols, std::move(moment));
   }
 
-  // One past the node that makes `value`, or the block's begin if it comes from outside.
-  size_t producer_end(const Block& block, ValueId value) const {
-    for (size_t n = block.begin; n < block.end; ++n) {
-      if (context_.model.graph.nodes[n].outputs[0] == value) return n + 1;
-    }
-    return block.begin;
-  }
-
   void solve(size_t t, const InputStatistics* statistics, BlockParameters* parameters) {
     check_interrupt();
     const MatrixTask& task = tasks_[t];
     EncodedMatrix& result = encoded_[t];
     result.name = task.tensor->name;
     result.scheme = task.schemes[plan_.picks[t]];
-    std::vector<float> weights(static_cast<size_t>(cost(task)));
+    std::vector<float> weights(weight_count(task));
     decode_tensor(*task.tensor, context_.pool, weights.data());
     const Chosen<Solver>* solver = &solver_for(recipe_, task);
     if (solver->part->needs_statistics() && statistics == nullptr) solver = &recipe_.table_solver;
 
     const std::string record = fmt::format("tensor-{:04}", t);
-    const Scheme& original = task.tensor->scheme;
-    if (result.scheme.codec == original.codec && result.scheme.options == original.options) {
+    if (task.stays(plan_.picks[t])) {
       result.file =
           std::make_shared<MappedFile>(context_.workspace.save_bytes(record, task.tensor->bytes));
       result.squared_weight = squared_sum(weights, weights.size());
@@ -211,15 +207,7 @@ class BlockEncoder {
     }
     const BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
     run_block(context_, run, parameters, 0, calibration_->count, input_of(b),
-              [&](int64_t i, const at::Tensor& value) {
-                activations_.sequence(i).copy_(value);
-                activations_.release(i);
-              });
-  }
-
-  void release_activations() const {
-    if (activations_.channels() == 0) return;
-    for (int64_t i = 0; i < calibration_->count; ++i) activations_.release(i);
+              [&](int64_t i, const at::Tensor& value) { activations_.save(i, value); });
   }
 
   void save_record(const std::string& record, const std::vector<size_t>& here) {
@@ -270,7 +258,6 @@ class BlockEncoder {
   const CalibrationSet* calibration_;
   ActivationStore activations_;
   std::vector<EncodedMatrix> encoded_;
-  double done_ = 0;
 };
 
 // Tied heads are coded when their first use, as a table, is reached; the statistics of their later
@@ -287,7 +274,7 @@ void measure_late_moments(const Context& context, const std::vector<Block>& bloc
   if (wanted.empty()) return;
   const Graph& graph = context.model.graph;
   const size_t last = wanted.rbegin()->first;
-  ActivationStore activations(context.workspace.folder(), context.activation_memory());
+  ActivationStore activations(context.workspace.folder(), context.activation_bytes);
   context.progress.begin("tied heads", static_cast<double>(last + 1));
   for (size_t b = 0; b <= last; ++b) {
     context.progress.update(static_cast<double>(b), blocks[b].name);
@@ -304,14 +291,11 @@ void measure_late_moments(const Context& context, const std::vector<Block>& bloc
     }
     if (b < last) run.output = blocks[b].output;
     const SequenceInput input = [&](int64_t i) {
-      return b > 0 ? activations.sequence(i) : token_tensor(calibration, i);
+      return b > 0 ? activations.load(i) : token_tensor(calibration, i);
     };
     std::function<void(int64_t, const at::Tensor&)> store;
     if (b < last) {
-      store = [&](int64_t i, const at::Tensor& value) {
-        activations.sequence(i).copy_(value);
-        activations.release(i);
-      };
+      store = [&](int64_t i, const at::Tensor& value) { activations.save(i, value); };
     }
     run_block(context, run, parameters, 0, calibration.count, input, store);
     for (const auto& [task, moment] : moments) {

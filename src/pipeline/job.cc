@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
+#include "core/output_file.h"
 #include "formats/checkpoint_metadata.h"
+#include "text/corpus.h"
 
 namespace bitsmith {
 namespace {
@@ -75,6 +76,7 @@ Job::Job(const CompressRequest& r)
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
          recipe.id);
   }
+  if (!r.calibration.empty()) read_text(r.calibration);  // a text that cannot be read, at once
 }
 
 json Job::key() const {
@@ -104,10 +106,47 @@ uint64_t Job::overhead_bytes() const {
   return bytes;
 }
 
+CalibrationRequest Job::calibration_request() const {
+  return {request.calibration, recipe.sequences, recipe.length, request.seed, request.ram_bytes};
+}
+
+MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
+  return estimate_memory(model, blocks, tasks,
+                         {calibration, request.calibration.empty(), surveyed,
+                          request.threads > 0 ? request.threads : ThreadPool::processors()});
+}
+
+void Job::check_ram(bool surveyed) const {
+  std::optional<CalibrationSet> sizes;
+  if (recipe.sequences > 0) sizes = plan_calibration(model, calibration_request());
+  check_memory(memory(sizes ? &*sizes : nullptr, surveyed), request.ram_bytes);
+}
+
 std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progress) const {
   if (recipe.sequences == 0) return std::nullopt;
-  return make_calibration_set(
-      model, {request.calibration, recipe.sequences, recipe.length, request.seed}, pool, progress);
+  return make_calibration_set(model, calibration_request(), pool, progress);
+}
+
+void Job::check_output() const {
+  check_writable(request.output);
+  for (const auto& file : model.files) {
+    std::error_code different;
+    if (std::filesystem::equivalent(file->path(), request.output, different)) {
+      fail(ErrorCode::kInvalidArgument,
+           "the output '{}' is a file of the model itself; name another", request.output.string());
+    }
+  }
+}
+
+Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
+                     const CalibrationSet* calibration, bool surveyed) const {
+  return {model,
+          pool,
+          progress,
+          workspace,
+          device,
+          request.seed,
+          memory(calibration, surveyed).activation_bytes(request.ram_bytes)};
 }
 
 void Job::check_budget(const Budget& budget) const {
@@ -136,15 +175,16 @@ Survey Job::survey(const Context& context, const CalibrationSet& calibration, do
   return run_survey(context, blocks, tasks, recipe, calibration, bits);
 }
 
-Plan Job::plan(const Budget& budget, const CalibrationSet* calibration,
+Plan Job::plan(const Context& context, const Budget& budget, const CalibrationSet* calibration,
                const Survey* survey) const {
   Plan plan =
       make_plan(model, tasks, recipe, parameter_budget(model, budget, overhead_bytes()), survey);
-  plan.peak_memory_bytes =
-      estimate_peak_memory(model, blocks, tasks, calibration, request.ram_bytes);
-  // Coding runs the network about as often as the survey does, and solves whole matrices where the
-  // survey solved samples of rows for every candidate.
-  if (survey != nullptr) plan.seconds = survey->seconds;
+  const WorkTimes times =
+      survey != nullptr ? survey->times : sample_times(context, blocks, tasks, recipe, calibration);
+  plan.block_seconds =
+      coding_seconds(model.graph, blocks, tasks, plan.picks, times, calibration != nullptr);
+  plan.seconds = finishing_seconds(times, calibration);
+  for (const double seconds : plan.block_seconds) plan.seconds += seconds;
   return plan;
 }
 
@@ -205,14 +245,6 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
   compressed.release_weights_after_use();
   original.release_weights_after_use();
   return evaluate(compressed, &original, windows, progress);
-}
-
-uint64_t peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
 }
 
 }  // namespace bitsmith

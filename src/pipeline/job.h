@@ -7,6 +7,7 @@
 
 #include "evaluation/evaluate.h"
 #include "pipeline/compress.h"
+#include "pipeline/memory.h"
 
 namespace bitsmith {
 
@@ -28,14 +29,30 @@ struct Job {
   // An upper estimate of what the file holds beside parameters: header JSON and tokenizer.
   uint64_t overhead_bytes() const;
 
+  // What the job takes at one time. `calibration`: its sizes, nullptr if the recipe needs none.
+  // surveyed: as plan and sweep always do, compress if there is a choice
+  MemoryEstimate memory(const CalibrationSet* calibration, bool surveyed) const;
+  // Throws kImpossibleBudget, before any work, if --ram is too little.
+  void check_ram(bool surveyed) const;
+
+  // Throws, before any work: kEnvironment if the output cannot be written, kInvalidArgument if it
+  // is one of the model's own files.
+  void check_output() const;
+
+  CalibrationRequest calibration_request() const;
   // The calibration text; nullopt if the recipe needs none.
   std::optional<CalibrationSet> calibrate(ThreadPool& pool, Progress& progress) const;
+
+  // What the steps work with; `workspace` holds what spills.
+  Context context(ThreadPool& pool, Progress& progress, Workspace& workspace,
+                  const CalibrationSet* calibration, bool surveyed) const;
 
   // Throws kImpossibleBudget, before any work, if the smallest candidates exceed the budget.
   void check_budget(const Budget& budget) const;
   Survey survey(const Context& context, const CalibrationSet& calibration, double bits) const;
   // `survey` may be nullptr if there is no choice.
-  Plan plan(const Budget& budget, const CalibrationSet* calibration, const Survey* survey) const;
+  Plan plan(const Context& context, const Budget& budget, const CalibrationSet* calibration,
+            const Survey* survey) const;
 
   // The parameters of the compressed model: coded matrices, and the rest as it was.
   std::map<std::string, CodedTensor> parameters(const std::vector<EncodedMatrix>& encoded) const;
@@ -53,8 +70,5 @@ Windows probe_windows(const CalibrationSet& calibration);
 // The native executor's quality with `parameters` against the original model.
 Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
                            const Windows& windows, ThreadPool& pool, Progress& progress);
-
-// The largest resident size this process ever had, from /proc.
-uint64_t peak_memory_bytes();
 
 }  // namespace bitsmith

@@ -1,6 +1,7 @@
 // Step 3 of the survey: the measured KL of coding single blocks, and all of them.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "pipeline/survey.h"
 
@@ -11,10 +12,19 @@ namespace {
 constexpr int64_t kTokens = 2048;
 
 // Mean over positions of KL(original || other), nats, in float64.
+// Some rows at a time, because float64 copies of all logits would be large.
 double mean_kl(const at::Tensor& original, const at::Tensor& other) {
-  const at::Tensor p = at::log_softmax(original.flatten(0, -2).to(at::kDouble), -1);
-  const at::Tensor q = at::log_softmax(other.flatten(0, -2).to(at::kDouble), -1);
-  return (p.exp() * (p - q)).sum(-1).mean().item<double>();
+  constexpr int64_t kRows = 64;
+  const at::Tensor a = original.flatten(0, -2);
+  const at::Tensor b = other.flatten(0, -2);
+  double sum = 0;
+  for (int64_t begin = 0; begin < a.size(0); begin += kRows) {
+    const int64_t rows = std::min(kRows, a.size(0) - begin);
+    const at::Tensor p = at::log_softmax(a.narrow(0, begin, rows).to(at::kDouble), -1);
+    const at::Tensor q = at::log_softmax(b.narrow(0, begin, rows).to(at::kDouble), -1);
+    sum += (p.exp() * (p - q)).sum().item<double>();
+  }
+  return sum / static_cast<double>(a.size(0));
 }
 
 // The anchor sequences in a network of which some blocks are rounded.
@@ -48,9 +58,12 @@ class AnchorMeasurement {
     Stream joint = make_stream(0);
     std::vector<Stream> streams;
     std::vector<double> predicted;  // [blocks]
-    context_.progress.begin("anchors", static_cast<double>(blocks));
+    const std::vector<double> work = anchor_work(anchored);
+    context_.progress.begin("anchors", std::accumulate(work.begin(), work.end(), 0.0));
+    double done = 0;
     for (size_t b = 0; b < blocks; ++b) {
-      context_.progress.update(static_cast<double>(b), state_.blocks[b].name);
+      context_.progress.update(done, state_.blocks[b].name);
+      done += work[b];
       const Block& block = state_.blocks[b];
       const BlockParameters original(context_, block.begin, block.end);
       BlockParameters rounded = original;
@@ -88,16 +101,26 @@ class AnchorMeasurement {
     return anchored;
   }
 
+  // Later blocks are run by more streams.
+  std::vector<double> anchor_work(const std::vector<bool>& anchored) const {
+    std::vector<double> work = forward_work(state_.blocks, state_.tasks);
+    double streams = 2;
+    for (size_t b = 0; b < work.size(); ++b) {
+      if (anchored[b]) ++streams;
+      work[b] *= streams;
+    }
+    return work;
+  }
+
   Stream make_stream(size_t block) const {
     return {block,
             std::make_unique<ActivationStore>(context_.workspace.folder(),
-                                              context_.activation_memory() / state_.blocks.size()),
+                                              context_.activation_bytes / state_.blocks.size()),
             std::vector<double>(static_cast<size_t>(sequences_), 0.0)};
   }
 
   static SequenceInput stream_input(const Stream& stream) {
-    // A copy, because the output replaces it while others may still read.
-    return [store = stream.activations.get()](int64_t i) { return store->sequence(i).clone(); };
+    return [store = stream.activations.get()](int64_t i) { return store->load(i); };
   }
 
   BlockRun whole_block(size_t b) const {
@@ -126,8 +149,7 @@ class AnchorMeasurement {
                   stream.kl[static_cast<size_t>(i)] =
                       mean_kl(logits_[static_cast<size_t>(i)], value);
                 } else {
-                  stream.activations->sequence(i).copy_(value);
-                  stream.activations->release(i);
+                  stream.activations->save(i, value);
                 }
               });
   }

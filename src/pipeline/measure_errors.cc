@@ -1,6 +1,8 @@
 // Step 1 of the survey: what each candidate does to the outputs of each matrix.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "core/interrupt.h"
 #include "pipeline/survey.h"
@@ -9,6 +11,7 @@ namespace bitsmith {
 namespace {
 
 using nlohmann::json;
+using Clock = std::chrono::steady_clock;
 
 // Enough rows that the mean of their errors is known to a few percent, few enough that trying
 // dozens of candidates costs less than one forward pass.
@@ -100,13 +103,203 @@ json to_json(const std::vector<UseErrors>& errors) {
   return list;
 }
 
-std::vector<UseErrors> from_json(const json& list) {
-  std::vector<UseErrors> errors;
-  for (const json& e : list) {
-    errors.push_back({e.at("task"), e.at("node"), e.at("channels"), e.at("errors")});
-  }
-  return errors;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
 }
+
+class ErrorMeasurement {
+ public:
+  ErrorMeasurement(const Context& context, SurveyState& state, double bits)
+      : context_(context),
+        state_(state),
+        graph_(context.model.graph),
+        bits_(bits),
+        activations_(context.workspace.folder(), context.activation_bytes) {}
+
+  void run() {
+    const size_t blocks = state_.blocks.size();
+    state_.probe_inputs.clear();
+    state_.probe_inputs.resize(blocks);
+    state_.times = {std::vector<double>(blocks, 0.0), std::vector<double>(blocks, 0.0),
+                    std::vector<double>(state_.tasks.size(), 0.0)};
+    const std::vector<double> work = block_work();
+    context_.progress.begin("survey", std::accumulate(work.begin(), work.end(), 0.0));
+    double done = 0;
+    for (size_t b = 0; b < blocks; ++b) {
+      context_.progress.update(done, state_.blocks[b].name);
+      run_block_at(b);
+      done += work[b];
+    }
+    context_.progress.end();
+    set_last_forward();
+  }
+
+ private:
+  // Second moments of the inputs of a block's linear layers, shared by those that read the same.
+  using Moments = std::map<ValueId, std::unique_ptr<SecondMoment>>;
+
+  // Trying all candidates on a table takes about as long as a forward pass of as many weights.
+  std::vector<double> block_work() const {
+    std::vector<double> work = forward_work(state_.blocks, state_.tasks);
+    for (const MatrixTask& task : state_.tasks) {
+      if (!task.linear()) {
+        work[task.block()] += static_cast<double>(task.shape().rows * task.shape().cols);
+      }
+    }
+    return work;
+  }
+
+  void run_block_at(size_t b) {
+    const Block& block = state_.blocks[b];
+    const std::string record = fmt::format("survey-{:04}", b);
+    const auto finished = context_.workspace.load(record);
+    const BlockParameters parameters(context_, block.begin, block.end);
+    Moments moments;
+    if (!finished) moments = empty_moments(b);
+    run_sequences(b, parameters, moments);
+    if (finished) {
+      take(*finished, b);
+      return;
+    }
+    const size_t before = state_.errors.size();
+    json solving = json::array();
+    try_candidates(b, parameters, moments, solving);
+    const std::vector<UseErrors> errors(state_.errors.begin() + static_cast<int64_t>(before),
+                                        state_.errors.end());
+    context_.workspace.save(record, {{"errors", to_json(errors)},
+                                     {"forward", state_.times.forward[b]},
+                                     {"moments", state_.times.moments[b]},
+                                     {"solving", std::move(solving)}});
+  }
+
+  // What an earlier run has left of a block.
+  void take(const json& record, size_t b) {
+    for (const json& e : record.at("errors")) {
+      state_.errors.push_back({e.at("task"), e.at("node"), e.at("channels"), e.at("errors")});
+    }
+    state_.times.forward[b] = record.at("forward");
+    state_.times.moments[b] = record.at("moments");
+    for (const json& s : record.at("solving")) {
+      state_.times.solving.at(s.at(0).get<size_t>()) = s.at(1);
+    }
+  }
+
+  Moments empty_moments(size_t b) const {
+    Moments moments;
+    for (const MatrixTask& task : state_.tasks) {
+      for (const MatrixUse& use : task.uses) {
+        if (use.block != b || use.table || moments.contains(use.input)) continue;
+        moments[use.input] = std::make_unique<SecondMoment>(task.shape().cols);
+      }
+    }
+    return moments;
+  }
+
+  // All sequences through block b: fills the moments, and makes the next block's input.
+  void run_sequences(size_t b, const BlockParameters& parameters, const Moments& moments) {
+    const Block& block = state_.blocks[b];
+    const CalibrationSet& calibration = state_.calibration;
+    BlockRun run{&graph_, block.begin, block.end, block.input, {}, kNoValue};
+    for (const auto& [id, moment] : moments) run.captures.emplace_back(id, moment.get());
+    const SequenceInput input = [&](int64_t i) {
+      if (b > 0) return activations_.load(i);
+      return state_.probe_input(0)(i - calibration.count);
+    };
+    const auto start = Clock::now();
+    if (b + 1 == state_.blocks.size()) {
+      if (moments.empty()) return;
+      // Nobody reads the logits.
+      run.end = block.begin;
+      for (const auto& [id, moment] : moments) {
+        run.end = std::max(run.end, producer_end(graph_, block, id));
+      }
+      run_block(context_, run, parameters, 0, calibration.count, input);
+      state_.times.moments[b] = seconds_since(start);
+      return;
+    }
+    const int64_t channels = graph_.value(block.output).shape.back();
+    // The first block makes the activations, the others replace them.
+    if (b > 0) BITSMITH_ASSERT(channels == activations_.channels());
+    if (b == 0) {
+      activations_.resize(calibration.count + calibration.probes, calibration.length, channels);
+    }
+    auto probes = std::make_unique<ActivationStore>(
+        context_.workspace.folder(), context_.activation_bytes / state_.blocks.size());
+    probes->resize(calibration.probes, calibration.length, channels);
+    run.output = block.output;
+    const auto store = [&](int64_t i, const at::Tensor& value) {
+      activations_.save(i, value);
+      if (i >= calibration.count) probes->save(i - calibration.count, value);
+    };
+    run_block(context_, run, parameters, 0, calibration.count, input, store);
+    const double both = seconds_since(start);
+    run.captures.clear();  // probes stay out of the statistics
+    const auto probe_start = Clock::now();
+    run_block(context_, run, parameters, calibration.count, calibration.probes, input, store);
+    const double forward = seconds_since(probe_start) * static_cast<double>(calibration.count) /
+                           static_cast<double>(calibration.probes);
+    state_.times.forward[b] = std::min(forward, both);
+    state_.times.moments[b] = both - state_.times.forward[b];
+    state_.probe_inputs[b + 1] = std::move(probes);
+  }
+
+  // The last block's logits were not computed: its pass is taken to be as fast as the others.
+  void set_last_forward() {
+    const std::vector<double> work = forward_work(state_.blocks, state_.tasks);
+    const double others = std::accumulate(work.begin(), work.end() - 1, 0.0);
+    std::vector<double>& forward = state_.times.forward;
+    const double seconds = std::accumulate(forward.begin(), forward.end() - 1, 0.0);
+    forward.back() = others > 0 ? seconds * work.back() / others : 0;
+  }
+
+  // Adds the errors of every use in block b; `solving`: [task, seconds] of whole matrices.
+  void try_candidates(size_t b, const BlockParameters& parameters, Moments& moments,
+                      json& solving) {
+    std::map<ValueId, std::unique_ptr<InputStatistics>> statistics;
+    for (size_t t = 0; t < state_.tasks.size(); ++t) {
+      const MatrixTask& task = state_.tasks[t];
+      for (const MatrixUse& use : task.uses) {
+        if (use.block != b) continue;
+        const at::Tensor& weights = parameters.get(task.id);
+        const InputStatistics* shared = nullptr;
+        if (!use.table) {
+          auto& known = statistics[use.input];
+          if (!known) known = finish_moment(b, task, moments.at(use.input));
+          shared = known.get();
+        }
+        // First, so that its time includes the factorisation as it does when the matrix is coded.
+        const auto start = Clock::now();
+        save_anchor(context_, task, b,
+                    use.table ? state_.recipe.table_solver : state_.recipe.matrix_solver, weights,
+                    shared, bits_);
+        state_.times.solving[t] = seconds_since(start);
+        solving.push_back({t, state_.times.solving[t]});
+        state_.errors.push_back(
+            use.table ? table_errors(context_, state_, t, use.node, weights)
+                      : linear_errors(context_, state_, t, use.node, weights, *shared));
+      }
+    }
+  }
+
+  std::unique_ptr<InputStatistics> finish_moment(size_t b, const MatrixTask& task,
+                                                 std::unique_ptr<SecondMoment>& moment) {
+    const auto start = Clock::now();
+    std::vector<double> mean = moment->mean();
+    moment.reset();
+    if (task.block() != b) {
+      context_.workspace.save_bytes(moment_record(task), std::as_bytes(std::span(mean)));
+    }
+    auto result = std::make_unique<InputStatistics>(task.shape().cols, std::move(mean));
+    state_.times.moments[b] += seconds_since(start);
+    return result;
+  }
+
+  const Context& context_;
+  SurveyState& state_;
+  const Graph& graph_;
+  double bits_;
+  ActivationStore activations_;
+};
 
 }  // namespace
 
@@ -117,101 +310,11 @@ SequenceInput SurveyState::probe_input(size_t block) const {
     return [this](int64_t i) { return token_tensor(calibration, calibration.count + i); };
   }
   const ActivationStore* store = probe_inputs[block].get();
-  return [store](int64_t i) { return store->sequence(i); };
+  return [store](int64_t i) { return store->load(i); };
 }
 
 void measure_errors(const Context& context, SurveyState& state, double bits) {
-  const Graph& graph = context.model.graph;
-  const CalibrationSet& calibration = state.calibration;
-  ActivationStore activations(context.workspace.folder(), context.activation_memory());
-  state.probe_inputs.clear();
-  state.probe_inputs.resize(state.blocks.size());
-  context.progress.begin("survey", static_cast<double>(state.blocks.size()));
-
-  for (size_t b = 0; b < state.blocks.size(); ++b) {
-    const Block& block = state.blocks[b];
-    context.progress.update(static_cast<double>(b), block.name);
-    const std::string record = fmt::format("survey-{:04}", b);
-    const auto finished = context.workspace.load(record);
-    const BlockParameters parameters(context, block.begin, block.end);
-
-    // Second moments of the inputs of this block's linear layers, shared by those that read the
-    // same.
-    std::map<ValueId, std::unique_ptr<SecondMoment>> moments;
-    if (!finished) {
-      for (const MatrixTask& task : state.tasks) {
-        for (const MatrixUse& use : task.uses) {
-          if (use.block != b || use.table || moments.contains(use.input)) continue;
-          moments[use.input] = std::make_unique<SecondMoment>(task.shape().cols);
-        }
-      }
-    }
-    BlockRun run{&graph, block.begin, block.end, block.input, {}, kNoValue};
-    for (const auto& [id, moment] : moments) run.captures.emplace_back(id, moment.get());
-
-    const bool last = b + 1 == state.blocks.size();
-    const SequenceInput input = [&](int64_t i) {
-      if (b > 0) return activations.sequence(i);
-      return state.probe_input(0)(i - calibration.count);
-    };
-    if (last) {
-      run_block(context, run, parameters, 0, calibration.count, input);
-    } else {
-      const int64_t total = calibration.count + calibration.probes;
-      const int64_t channels = graph.value(block.output).shape.back();
-      // The first block makes the activations, the others replace them.
-      if (b > 0) BITSMITH_ASSERT(channels == activations.channels());
-      if (b == 0) activations.resize(total, calibration.length, channels);
-      auto probes = std::make_unique<ActivationStore>(
-          context.workspace.folder(), context.activation_memory() / state.blocks.size());
-      probes->resize(calibration.probes, calibration.length, channels);
-      run.output = block.output;
-      const auto store = [&](int64_t i, const at::Tensor& value) {
-        activations.sequence(i).copy_(value);
-        activations.release(i);
-        if (i >= calibration.count) probes->sequence(i - calibration.count).copy_(value);
-      };
-      run_block(context, run, parameters, 0, calibration.count, input, store);
-      run.captures.clear();  // probes stay out of the statistics
-      run_block(context, run, parameters, calibration.count, calibration.probes, input, store);
-      for (int64_t i = 0; i < calibration.probes; ++i) probes->release(i);
-      state.probe_inputs[b + 1] = std::move(probes);
-    }
-
-    if (finished) {
-      const auto loaded = from_json(*finished);
-      state.errors.insert(state.errors.end(), loaded.begin(), loaded.end());
-      continue;
-    }
-    std::map<ValueId, std::unique_ptr<InputStatistics>> statistics;
-    std::vector<UseErrors> errors;
-    for (size_t t = 0; t < state.tasks.size(); ++t) {
-      const MatrixTask& task = state.tasks[t];
-      for (const MatrixUse& use : task.uses) {
-        if (use.block != b) continue;
-        const at::Tensor& weights = parameters.get(task.id);
-        if (use.table) {
-          errors.push_back(table_errors(context, state, t, use.node, weights));
-          save_anchor(context, task, b, state.recipe.table_solver, weights, nullptr, bits);
-          continue;
-        }
-        auto& shared = statistics[use.input];
-        if (!shared) {
-          std::vector<double> mean = moments.at(use.input)->mean();
-          moments.at(use.input).reset();
-          if (task.block() != b) {
-            context.workspace.save_bytes(moment_record(task), std::as_bytes(std::span(mean)));
-          }
-          shared = std::make_unique<InputStatistics>(task.shape().cols, std::move(mean));
-        }
-        errors.push_back(linear_errors(context, state, t, use.node, weights, *shared));
-        save_anchor(context, task, b, state.recipe.matrix_solver, weights, shared.get(), bits);
-      }
-    }
-    context.workspace.save(record, to_json(errors));
-    state.errors.insert(state.errors.end(), errors.begin(), errors.end());
-  }
-  context.progress.end();
+  ErrorMeasurement(context, state, bits).run();
 }
 
 }  // namespace bitsmith

@@ -1,6 +1,7 @@
 // Step 2 of the survey: the Fisher information of every matrix's outputs, block by block from the
 // end.
-#include <cmath>
+#include <algorithm>
+#include <numeric>
 
 #include "core/random.h"
 #include "pipeline/survey.h"
@@ -29,6 +30,18 @@ at::Tensor mean_square(const at::Tensor& gradient) {
   return gradient.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
 }
 
+// The mean over positions of p (1 - p), the variance of "this token is next": probs [N, V] -> [V]
+// float64. Some rows at a time, because float64 copies of all logits would be large.
+at::Tensor mean_variance(const at::Tensor& probs) {
+  constexpr int64_t kRows = 64;
+  at::Tensor sum = at::zeros({probs.size(1)}, at::kDouble);
+  for (int64_t begin = 0; begin < probs.size(0); begin += kRows) {
+    const at::Tensor p = probs.narrow(0, begin, std::min(kRows, probs.size(0) - begin));
+    sum += (p * (1 - p)).to(at::kDouble).sum(0).cpu();
+  }
+  return sum / static_cast<double>(probs.size(0));
+}
+
 }  // namespace
 
 std::vector<std::vector<double>> measure_sensitivity(const Context& context,
@@ -38,12 +51,15 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
   const size_t last = state.blocks.size() - 1;
   std::vector<std::vector<double>> result(graph.nodes.size());
   // The derivative of the summed log-likelihood by the output of the block at hand.
-  ActivationStore gradients(context.workspace.folder(), context.activation_memory());
-  context.progress.begin("sensitivity", static_cast<double>(state.blocks.size()));
+  ActivationStore gradients(context.workspace.folder(), context.activation_bytes);
+  const std::vector<double> work = forward_work(state.blocks, state.tasks);
+  context.progress.begin("sensitivity", std::accumulate(work.begin(), work.end(), 0.0));
+  double done = 0;
 
   for (size_t b = state.blocks.size(); b-- > 0;) {
     const Block& block = state.blocks[b];
-    context.progress.update(static_cast<double>(last - b), block.name);
+    context.progress.update(done, block.name);
+    done += work[b];
     const BlockParameters parameters(context, block.begin, block.end);
     const SequenceInput input = state.probe_input(b);
     std::vector<size_t> nodes;
@@ -62,7 +78,7 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
     context.pool.run(probes, [&](int64_t i, int) {
       use_one_torch_thread();
       at::Tensor x = input(i).to(context.device);
-      if (b > 0) x = x.clone().set_requires_grad(true);
+      if (b > 0) x.set_requires_grad(true);
       Environment values(graph.values.size());
       values[static_cast<size_t>(block.input)] = x;
       std::vector<ValueId> keep = outputs;
@@ -76,10 +92,13 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
         const at::Tensor probs = at::softmax(out.detach().flatten(0, -2), -1);
         const at::Tensor labels =
             sample_labels(probs, Random(context.seed, fmt::format("labels/{}", i)));
-        gradient = (at::one_hot(labels, probs.size(1)).to(at::kFloat) - probs).view_as(out);
-        head_square = (probs * (1 - probs)).to(at::kDouble).mean(0).cpu();  // exact, no sampling
+        head_square = mean_variance(probs);  // exact, no sampling
+        gradient = probs.neg_();
+        gradient.scatter_add_(1, labels.unsqueeze(1),
+                              at::ones({labels.size(0), 1}).to(probs.device()));
+        gradient = gradient.view_as(out);
       } else {
-        gradient = gradients.sequence(i).to(context.device);
+        gradient = gradients.load(i).to(context.device);
       }
 
       std::vector<at::Tensor> wanted;
@@ -98,7 +117,7 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
                                          : mean_square(derived[next++]);
         squares[static_cast<size_t>(i)].push_back(square);
       }
-      if (b > 0) gradients.sequence(i).copy_(derived.back());
+      if (b > 0) gradients.save(i, derived.back());
     });
     for (size_t n = 0; n < nodes.size(); ++n) {
       at::Tensor mean = at::zeros_like(squares[0][n]);

@@ -10,8 +10,7 @@ std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budge
   if (budget.bits) {
     if (!(*budget.bits > 0 && *budget.bits <= 64)) {
       fail(ErrorCode::kInvalidArgument,
-           "a budget of {} bits per weight: expected a number above 0, at most 64",
-           *budget.bits);
+           "a budget of {} bits per weight: expected a number above 0, at most 64", *budget.bits);
     }
     return static_cast<uint64_t>(*budget.bits * static_cast<double>(model.parameter_count()) / 8);
   }
@@ -78,45 +77,6 @@ Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const R
     plan.anchors = survey->anchors;
   }
   return plan;
-}
-
-uint64_t estimate_peak_memory(const Model& model, const std::vector<Block>& blocks,
-                              const std::vector<MatrixTask>& tasks,
-                              const CalibrationSet* calibration, uint64_t ram_bytes) {
-  constexpr uint64_t kProgram = uint64_t{300} << 20;  // code, torch and its pools
-  uint64_t peak = 0;
-  for (size_t b = 0; b < blocks.size(); ++b) {
-    uint64_t parameters = 0;  // of the block, as float32
-    uint64_t solving = 0;     // the largest problem: weights, codes, values
-    uint64_t statistics = 0;  // second moment in float64, factor in float32, scratch
-    for (const MatrixTask& task : tasks) {
-      for (const MatrixUse& use : task.uses) {
-        if (use.block != b) continue;
-        const uint64_t weights = static_cast<uint64_t>(task.shape().rows * task.shape().cols);
-        parameters += 4 * weights;
-        solving = std::max(solving, 10 * weights);
-        if (!use.table && calibration != nullptr) {
-          const uint64_t cols = static_cast<uint64_t>(task.shape().cols);
-          statistics = std::max(statistics, 16 * cols * cols);
-        }
-      }
-    }
-    peak = std::max(peak, parameters + solving + statistics);
-  }
-  uint64_t activations = 0;
-  if (calibration != nullptr) {
-    int64_t widest = 0;
-    for (const Value& value : model.graph.values) {
-      if (value.kind == ValueKind::kActivation) widest = std::max(widest, value.shape.back());
-    }
-    const uint64_t sequences = static_cast<uint64_t>(calibration->count + calibration->probes);
-    const uint64_t hidden =
-        static_cast<uint64_t>(model.graph.value(blocks.front().output).shape.back());
-    const uint64_t length = static_cast<uint64_t>(calibration->length);
-    activations = std::min(sequences * length * hidden * 4, ram_bytes / 4) +
-                  4 * length * static_cast<uint64_t>(widest) * 4 * 3;
-  }
-  return kProgram + peak + activations;
 }
 
 }  // namespace bitsmith

@@ -23,8 +23,8 @@ struct Plan {
   std::optional<double> predicted_kl_nats;  // nothing was surveyed: unknown
   std::vector<double> losses;               // [tasks], predicted, empty if unknown
   Anchors anchors;
-  uint64_t peak_memory_bytes = 0;  // estimate of compressing
-  double seconds = 0;              // estimate of compressing, after the survey
+  std::vector<double> block_seconds;  // [blocks]: estimate of coding each
+  double seconds = 0;                 // estimate of all that follows the survey
 
   double bpw() const {
     return 8 * static_cast<double>(tensor_bytes) / static_cast<double>(weights);
@@ -42,10 +42,5 @@ std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budge
 // the smallest budget that can be met.
 Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const Recipe& recipe,
                std::optional<uint64_t> budget_bytes, const Survey* survey);
-
-// The largest amount of memory that compressing takes at one time, by the formula in the source.
-uint64_t estimate_peak_memory(const Model& model, const std::vector<Block>& blocks,
-                              const std::vector<MatrixTask>& tasks,
-                              const CalibrationSet* calibration, uint64_t ram_bytes);
 
 }  // namespace bitsmith

@@ -58,11 +58,44 @@ TEST(Workspace, AnotherJobEmptiesIt) {
     workspace.save_bytes("tensor", bytes_of("x"));
     write_bytes(folder / "w" / "tensor-0001.bin.tmp4711", "half of it");  // from a kill
   }
-  Workspace workspace(folder / "w", {{"seed", 2}});
-  EXPECT_FALSE(workspace.resumed());
-  EXPECT_EQ(workspace.load("one"), std::nullopt);
-  EXPECT_EQ(file_count(folder / "w"), 1u);  // its own key
+  {
+    Workspace workspace(folder / "w", {{"seed", 2}});
+    EXPECT_FALSE(workspace.resumed());
+    EXPECT_EQ(workspace.load("one"), std::nullopt);
+    EXPECT_EQ(file_count(folder / "w"), 1u);  // its own key
+    workspace.save("one", 2);
+  }
   EXPECT_TRUE(Workspace(folder / "w", {{"seed", 2}}).resumed());
+  EXPECT_FALSE(Workspace(folder / "w", {{"seed", 2}}, true).resumed());  // if it is told to forget
+}
+
+TEST(Workspace, LeavesNothingIfNoStepFinished) {
+  const TemporaryFolder folder;
+  { const Workspace workspace(folder / "w", 1); }
+  EXPECT_FALSE(std::filesystem::exists(folder / "w"));
+}
+
+TEST(Workspace, BelongsToOneProcessAtATime) {
+  const TemporaryFolder folder;
+  {
+    const Workspace workspace(folder / "w", 1);
+    EXPECT_THAT(error_of(ErrorCode::kEnvironment, [&] { Workspace(folder / "w", 1); }),
+                HasSubstr("another process"));
+    EXPECT_TRUE(std::filesystem::exists(folder / "w" / "job.json"));
+  }
+  EXPECT_NO_THROW(Workspace(folder / "w", 1));
+}
+
+TEST(Workspace, CountsTheTimeOfEarlierRuns) {
+  const TemporaryFolder folder;
+  double before = 0;
+  for (int run = 0; run < 3; ++run) {
+    Workspace workspace(folder / "w", 1);
+    EXPECT_EQ(workspace.earlier_seconds(), before);
+    workspace.save("one", run);
+    before = workspace.load("time")->at("seconds");
+    EXPECT_GT(before, workspace.earlier_seconds());
+  }
 }
 
 TEST(Workspace, TouchesNoFilesOfOthers) {
@@ -90,11 +123,13 @@ TEST(Workspace, TouchesNoFilesOfOthers) {
 
 TEST(Workspace, ADamagedRecordIsNone) {
   const TemporaryFolder folder;
-  Workspace workspace(folder / "w", 1);
-  workspace.save("one", {{"a", 1}});
-  for (const char* damage : {"", "{\"a\": ", "{\"a\": 1}}", "\xff\xfe"}) {
-    write_bytes(folder / "w" / "one.json", damage);
-    EXPECT_EQ(workspace.load("one"), std::nullopt) << damage;
+  {
+    Workspace workspace(folder / "w", 1);
+    workspace.save("one", {{"a", 1}});
+    for (const char* damage : {"", "{\"a\": ", "{\"a\": 1}}", "\xff\xfe"}) {
+      write_bytes(folder / "w" / "one.json", damage);
+      EXPECT_EQ(workspace.load("one"), std::nullopt) << damage;
+    }
   }
   write_bytes(folder / "w" / "job.json", "{");  // the key itself: nothing is trusted
   EXPECT_FALSE(Workspace(folder / "w", 1).resumed());
@@ -171,23 +206,21 @@ TEST(ActivationStore, HoldsTheSameInMemoryAndOnDisk) {
     store.resize(kSequences, 7, 33);
     EXPECT_EQ(store.channels(), 33);
     for (int64_t i = 0; i < kSequences; ++i) {
-      store.sequence(i).copy_(random_tensor(static_cast<uint64_t>(i)));
-      store.release(i);
+      store.save(i, random_tensor(static_cast<uint64_t>(i)));
     }
     EXPECT_EQ(file_count(folder.path()), 0u);  // the file has no name that could be left behind
     store.resize(kSequences, 33, 7);           // as large as before: nothing moves
     store.resize(kSequences, 7, 33);
     for (int64_t i = 0; i < kSequences; ++i) {
       const at::Tensor expected = random_tensor(static_cast<uint64_t>(i));
-      const at::Tensor got = store.sequence(i);
+      const at::Tensor got = store.load(i);
       ASSERT_EQ(got.sizes(), expected.sizes());
       ASSERT_EQ(std::memcmp(got.data_ptr(), expected.data_ptr(), 7 * 33 * sizeof(float)), 0) << i;
-      store.release(i);
     }
     store.resize(2, 3, 5);
-    EXPECT_EQ(store.sequence(1).sizes(), (at::IntArrayRef{1, 3, 5}));
-    EXPECT_ANY_THROW(store.sequence(2));
-    EXPECT_ANY_THROW(store.sequence(-1));
+    EXPECT_EQ(store.load(1).sizes(), (at::IntArrayRef{1, 3, 5}));
+    EXPECT_ANY_THROW(store.load(2));
+    EXPECT_ANY_THROW(store.load(-1));
   }
 }
 
@@ -203,7 +236,7 @@ TEST(ActivationStore, SaysWhyItCannotSpill) {
                 HasSubstr(folder.path().string()));
   }
   store.resize(1, 2, 3);  // and can still be used
-  store.sequence(0).fill_(1);
+  store.save(0, at::ones({1, 2, 3}));
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "pipeline/survey.h"
 
-#include <chrono>
 #include <cmath>
 
 namespace bitsmith {
@@ -33,17 +32,16 @@ double use_loss(const UseErrors& use, size_t scheme, const std::vector<double>& 
 Survey run_survey(const Context& context, const std::vector<Block>& blocks,
                   const std::vector<MatrixTask>& tasks, const Recipe& recipe,
                   const CalibrationSet& calibration, double bits) {
-  const auto start = std::chrono::steady_clock::now();
   Survey survey;
   if (const auto finished = context.workspace.load("survey")) {
     survey.losses = finished->at("losses").get<std::vector<std::vector<double>>>();
     for (const json& a : finished->at("anchors"))
       survey.anchors.blocks.push_back(anchor_from_json(a));
     survey.anchors.joint = anchor_from_json(finished->at("joint"));
-    survey.seconds = finished->at("seconds");
+    survey.times = WorkTimes::from_json(finished->at("times"));
     return survey;
   }
-  SurveyState state{blocks, tasks, recipe, calibration, {}, {}};
+  SurveyState state{blocks, tasks, recipe, calibration, {}, {}, {}};
   measure_errors(context, state, bits);
   const std::vector<std::vector<double>> sensitivity = measure_sensitivity(context, state);
   survey.anchors = measure_anchors(context, state, sensitivity, bits);
@@ -59,11 +57,11 @@ Survey run_survey(const Context& context, const std::vector<Block>& blocks,
                                     survey.anchors.joint.factor();
     }
   }
-  survey.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  survey.times = std::move(state.times);
   json record = {{"losses", survey.losses},
                  {"anchors", json::array()},
                  {"joint", to_json(survey.anchors.joint)},
-                 {"seconds", survey.seconds}};
+                 {"times", survey.times.to_json()}};
   for (const Anchor& a : survey.anchors.blocks) record["anchors"].push_back(to_json(a));
   context.workspace.save("survey", record);
   return survey;

@@ -9,6 +9,7 @@
 #include "pipeline/calibration_set.h"
 #include "pipeline/context.h"
 #include "pipeline/tasks.h"
+#include "pipeline/work_times.h"
 
 namespace bitsmith {
 
@@ -44,7 +45,7 @@ struct Anchors {
 struct Survey {
   std::vector<std::vector<double>> losses;  // [tasks][schemes], kl_nats; 0 for the tensor as it is
   Anchors anchors;
-  double seconds = 0;
+  WorkTimes times;
 };
 
 // Errors of one use of a matrix, for every scheme of its task but the last, on sampled channels.
@@ -62,6 +63,7 @@ struct SurveyState {
   const Recipe& recipe;
   const CalibrationSet& calibration;
   std::vector<UseErrors> errors;
+  WorkTimes times;
   // Inputs of every block but the first for the probe sequences.
   std::vector<std::unique_ptr<ActivationStore>> probe_inputs;
 
@@ -69,7 +71,8 @@ struct SurveyState {
   SequenceInput probe_input(size_t block) const;
 };
 
-// Step 1, forward through all blocks: second moments, candidates' errors, the probes' activations.
+// Step 1, forward through all blocks: second moments, candidates' errors, the probes' activations,
+// and how long all that took.
 // Second moments of matrices that are coded before their linear use (tied heads) and the codes that
 // step 3 uses go to the workspace.
 //   bits: where the budget lies, in bits per weight

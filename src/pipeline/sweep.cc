@@ -15,21 +15,25 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
          job.recipe.id);
   }
   for (const double b : bits) job.check_budget({b, std::nullopt});
+  job.check_ram(true);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
-  const Windows windows = text.empty() ? probe_windows(*calibration)
-                                       : cut_windows(*make_tokenizer(job.model.tokenizer_files),
-                                                     read_text(text), default_context(job.model));
+  // A text that cannot be read is found before any work.
+  Windows windows;
+  if (!text.empty()) {
+    windows = cut_windows(*make_tokenizer(job.model.tokenizer_files), read_text(text),
+                          default_context(job.model));
+  }
+  const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
+  if (text.empty()) windows = probe_windows(*calibration);
 
   SweepReport report;
   for (const double b : bits) {
     // The survey too belongs to the point: its anchors lie at the budget.
     TemporaryWorkspace temporary("sweep");
-    const Context context{job.model,  pool,         progress,         temporary.workspace,
-                          job.device, request.seed, request.ram_bytes};
+    const Context context = job.context(pool, progress, temporary.workspace, &*calibration, true);
     const Survey survey = job.survey(context, *calibration, b);
-    const Plan plan = job.plan({b, std::nullopt}, &*calibration, &survey);
+    const Plan plan = job.plan(context, {b, std::nullopt}, &*calibration, &survey);
     report.original_bytes = plan.original_bytes;
     report.original_bpw = plan.original_bpw();
     const auto encoded = encode(context, job.blocks, job.tasks, job.recipe, plan, &*calibration);

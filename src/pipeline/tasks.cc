@@ -53,4 +53,11 @@ const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task) {
   return multiplied ? recipe.matrix_solver : recipe.table_solver;
 }
 
+size_t producer_end(const Graph& graph, const Block& block, ValueId value) {
+  for (size_t n = block.begin; n < block.end; ++n) {
+    if (graph.nodes[n].outputs[0] == value) return n + 1;
+  }
+  return block.begin;
+}
+
 }  // namespace bitsmith

@@ -28,6 +28,10 @@ struct MatrixTask {
 
   size_t block() const { return uses.front().block; }
   bool linear() const { return !uses.front().table; }
+  bool stays(size_t scheme) const {  // as it is
+    return schemes[scheme].codec == tensor->scheme.codec &&
+           schemes[scheme].options == tensor->scheme.options;
+  }
   MatrixShape shape() const { return tensor->matrix(); }
 };
 
@@ -37,8 +41,11 @@ std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Bloc
 // The bytes of all parameters that are not among the tasks (norms, biases): kept as they are.
 uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks);
 
-// The largest matrices' solver for a task: matrices that are multiplied use the recipe's solver for
-// matrices, tables that are only looked up the one for tables.
+// Matrices that are multiplied use the recipe's solver for matrices, tables that are only looked up
+// the one for tables.
 const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task);
+
+// One past the node of the block that makes `value`, or the block's begin if it comes from outside.
+size_t producer_end(const Graph& graph, const Block& block, ValueId value);
 
 }  // namespace bitsmith

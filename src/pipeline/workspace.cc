@@ -1,5 +1,9 @@
 #include "pipeline/workspace.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -28,19 +32,39 @@ std::filesystem::path new_folder(const std::string& purpose) {
 
 }  // namespace
 
-Workspace::Workspace(std::filesystem::path folder, const nlohmann::json& key)
-    : folder_(std::move(folder)) {
+FolderLock::FolderLock(const std::filesystem::path& folder) {
   std::error_code error;
-  std::filesystem::create_directories(folder_, error);
+  std::filesystem::create_directories(folder, error);
   if (error) {
-    fail(ErrorCode::kEnvironment, "cannot make the folder '{}': {}", folder_.string(),
+    fail(ErrorCode::kEnvironment, "cannot make the folder '{}': {}", folder.string(),
          error.message());
   }
+  fd_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd_ < 0) {
+    fail(ErrorCode::kEnvironment, "cannot open the folder '{}': {}", folder.string(),
+         std::strerror(errno));
+  }
+  // The system drops the lock when the process ends, however it ends. File systems without locks
+  // are used without.
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(fd_);
+    fail(ErrorCode::kEnvironment,
+         "another process is working in '{}'; wait for it, or choose another output",
+         folder.string());
+  }
+}
+
+FolderLock::~FolderLock() { ::close(fd_); }
+
+Workspace::Workspace(std::filesystem::path folder, const nlohmann::json& key, bool restart)
+    : folder_(std::move(folder)), lock_(folder_) {
   const auto found = load("job");
-  if (found && *found == key) {
+  if (found && *found == key && !restart) {
     resumed_ = true;
+    if (const auto time = load("time")) earlier_seconds_ = time->value("seconds", 0.0);
     return;
   }
+  std::error_code error;
   std::vector<std::filesystem::path> old;
   for (auto it = std::filesystem::directory_iterator(folder_, error);
        !error && it != std::filesystem::directory_iterator(); it.increment(error)) {
@@ -57,7 +81,11 @@ Workspace::Workspace(std::filesystem::path folder, const nlohmann::json& key)
     fail(ErrorCode::kEnvironment, "cannot empty the folder '{}': {}", folder_.string(),
          error.message());
   }
-  save("job", key);
+  write("job", key);
+}
+
+Workspace::~Workspace() {
+  if (empty_ && !resumed_) remove();
 }
 
 std::optional<nlohmann::json> Workspace::load(const std::string& name) const {
@@ -69,6 +97,13 @@ std::optional<nlohmann::json> Workspace::load(const std::string& name) const {
 }
 
 void Workspace::save(const std::string& name, const nlohmann::json& record) {
+  write(name, record);
+  empty_ = false;
+  const std::chrono::duration<double> here = std::chrono::steady_clock::now() - start_;
+  write("time", {{"seconds", earlier_seconds_ + here.count()}});
+}
+
+void Workspace::write(const std::string& name, const nlohmann::json& record) const {
   OutputFile file(folder_ / (name + ".json"));
   file.write(record.dump());
   file.commit();
@@ -80,6 +115,7 @@ std::filesystem::path Workspace::save_bytes(const std::string& name,
   OutputFile file(path);
   file.write(bytes);
   file.commit();
+  empty_ = false;
   return path;
 }
 

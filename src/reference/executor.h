@@ -29,6 +29,9 @@ struct ReferenceOperator {
   static const char* kind() { return "reference operator"; }
   PartInfo part;
   at::Tensor (*compute)(const Node& node, const std::vector<at::Tensor>& inputs) = nullptr;
+  // What computing one sequence of `length` takes beside inputs and output; nullptr: as much as the
+  // output.
+  uint64_t (*scratch_bytes)(const Node& node, uint64_t length) = nullptr;
   const PartInfo& info() const { return part; }
 };
 

@@ -3,7 +3,6 @@
 
 #include <initializer_list>
 #include <memory>
-#include <utility>
 
 #include "reference/executor.h"
 
@@ -14,11 +13,18 @@ using Function = at::Tensor (*)(const Node& node, const Inputs& in);
 
 // At namespace scope: registers functions under their operators' ids.
 struct Operators {
-  Operators(std::initializer_list<std::pair<const char*, Function>> functions) {
-    for (const auto& [id, function] : functions) {
+  struct Entry {
+    const char* id;
+    Function compute;
+    uint64_t (*scratch_bytes)(const Node& node, uint64_t length) = nullptr;
+  };
+
+  Operators(std::initializer_list<Entry> entries) {
+    for (const Entry& entry : entries) {
       auto op = std::make_unique<ReferenceOperator>();
-      op->part = {id, "", "", {}};
-      op->compute = function;
+      op->part = {entry.id, "", "", {}};
+      op->compute = entry.compute;
+      op->scratch_bytes = entry.scratch_bytes;
       Registry<ReferenceOperator>::instance().add(std::move(op));
     }
   }

@@ -48,10 +48,15 @@ at::Tensor attention(const Node& node, const Inputs& in) {
   return mixed.permute({0, 3, 1, 2, 4}).reshape({batch, time, heads * head_dim});
 }
 
+// Scores, masked, and their softmax.
+uint64_t attention_scratch_bytes(const Node& node, uint64_t length) {
+  return 3 * 4 * static_cast<uint64_t>(node.integer("heads")) * length * length;
+}
+
 const Operators kOperators = {
     {"embedding", embedding},
     {"rope", rope},
-    {"attention", attention},
+    {"attention", attention, attention_scratch_bytes},
 };
 
 }  // namespace

@@ -11,7 +11,9 @@ namespace bitsmith {
 std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
   std::error_code status;
   if (!std::filesystem::is_regular_file(path, status)) {
-    fail(ErrorCode::kNotFound, "{}: there is no such text file", path.string());
+    fail(ErrorCode::kNotFound, "{}: {}", path.string(),
+         std::filesystem::is_directory(path, status) ? "is a folder; name a text file"
+                                                     : "there is no such text file");
   }
   const uintmax_t size = std::filesystem::file_size(path, status);
   if (status) {

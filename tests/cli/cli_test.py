@@ -23,6 +23,9 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
 COMMANDS = ["run", "eval", "inspect", "bench", "list"]
 COMPILER_COMMANDS = ["compress", "plan", "sweep"]
+HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
+                                           "bitsmith-compiler"))
+needs_compiler = unittest.skipUnless(HAS_COMPILER, "built without torch")
 
 
 def bitsmith(*arguments, stdin=""):
@@ -37,8 +40,8 @@ def byte_characters():
     return [chr(b if b in printable else next(others)) for b in range(256)]
 
 
-def write_model(folder, context=64):
-    """A random llama of one layer with a token for each byte."""
+def write_model(folder, context=64, bad_weight=None):
+    """A random llama of one layer with a token for each byte; `bad_weight` replaces one weight."""
     os.makedirs(folder)
     hidden, ffn, heads, kv_heads, head_dim, vocab = 32, 64, 4, 2, 8, 257
     config = {"model_type": "llama", "vocab_size": vocab, "hidden_size": hidden,
@@ -63,6 +66,8 @@ def write_model(folder, context=64):
     for name, shape in shapes.items():
         count = shape[0] * (shape[1] if len(shape) > 1 else 1)
         values = [1.0 if len(shape) == 1 else generator.gauss(0, 0.15) for _ in range(count)]
+        if bad_weight is not None and name.endswith("up_proj.weight"):
+            values[5 * hidden + 7] = bad_weight
         raw = struct.pack(f"<{count}f", *values)
         header[name] = {"dtype": "F32", "shape": shape,
                         "data_offsets": [len(data), len(data) + len(raw)]}
@@ -142,10 +147,8 @@ class CommandLine(unittest.TestCase):
                           ["run", self.model, "x", "--threads", "0"],
                           ["bench", self.model, "--prompt", "0"], ["inspect"],
                           ["list", "codecs", "more"]):
-            result = bitsmith(*arguments)
-            self.assertEqual(result.returncode, 2, (arguments, result))
-            self.assertEqual(result.stdout, "")
-            self.assertNotEqual(result.stderr, "")
+            line = self.fails(2, *arguments)
+            self.assertIn("--help" if arguments != ["nonsense"] else "compress", line)
 
     def test_missing_files(self):
         nowhere = os.path.join(self.folder, "nowhere")
@@ -183,6 +186,55 @@ class CommandLine(unittest.TestCase):
     def test_no_checksums_to_verify(self):
         self.fails(5, "inspect", self.model, "--verify")
 
+    def test_wrong_kinds_of_files(self):
+        self.assertIn("folder", self.fails(3, "eval", self.model, "--text", self.folder))
+        self.assertIn("config.json", self.fails(3, "inspect", self.folder))
+        self.fails(5, "inspect", self.text)
+        foreign = os.path.join(self.folder, "foreign.gguf")
+        with open(foreign, "wb") as file:
+            file.write(b"GGUF" + bytes(100))
+        self.assertIn("GGUF", self.fails(5, "run", foreign, "x"))
+        self.assertIn("xz", self.fails(5, "eval", self.model, "--text", self.compressed_text()))
+
+    def compressed_text(self):
+        path = os.path.join(self.folder, "text.xz")
+        with open(path, "wb") as file:
+            file.write(b"\xFD7zXZ\0" + bytes(100))
+        return path
+
+    @unittest.skipIf(os.geteuid() == 0, "root may read everything")
+    def test_unreadable_files(self):
+        locked = os.path.join(self.folder, "locked")
+        shutil.copytree(self.model, locked)
+        os.chmod(os.path.join(locked, "model.safetensors"), 0)
+        self.assertIn("Permission denied", self.fails(6, "inspect", locked))
+        os.chmod(locked, 0)
+        try:
+            self.fails(6, "inspect", locked)
+        finally:
+            os.chmod(locked, 0o700)
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full")
+    def test_output_that_cannot_be_written(self):
+        for arguments in (["list"], ["inspect", self.model, "--json"], ["run", self.model, "x"]):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE,
+                                        text=True, timeout=60)
+            self.assertEqual(result.returncode, 6, result)
+            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+
+    def test_reader_that_goes_away(self):
+        for ignored in (False, True):
+            process = subprocess.Popen([PROGRAM, "run", self.model, "x", "-n", "100000", "--raw"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       restore_signals=not ignored)
+            process.stdout.close()
+            error = process.stderr.read().decode()
+            process.stderr.close()
+            process.wait(timeout=60)
+            self.assertEqual(process.returncode, 6 if ignored else -signal.SIGPIPE, error)
+            self.assertLessEqual(len(error.splitlines()), 1, error)
+
     def test_text_too_short(self):
         short = os.path.join(self.folder, "short.txt")
         with open(short, "w") as file:
@@ -217,9 +269,13 @@ class CommandLine(unittest.TestCase):
                 self.assertTrue(part["id"] and part["summary"], part)
         for word, kind in (("codecs", "codecs"), ("codec", "codecs"),
                            ("families", "model families"), ("operators", "operators"),
-                           ("solvers", "solvers"), ("allocators", "allocators")):
+                           ("solvers", "solvers"), ("allocators", "allocators"),
+                           ("recipes", "recipes")):
             chosen = json.loads(self.works("list", word, "--json"))
             self.assertEqual(chosen, {kind: everything[kind]})
+        text = self.works("list", "recipes")
+        for word in ("gptq-mix: ", "nearest: ", "source: ", "arXiv 2210.17323"):
+            self.assertIn(word, text)
         text = self.works("list", "codecs")
         self.assertIn("bits", text)
         self.assertIn("default", text)
@@ -284,6 +340,137 @@ class CommandLine(unittest.TestCase):
                            "bytes_per_token", "peak_operations_per_s", "peak_memory_bytes"):
                 self.assertGreater(run[figure], 0, figure)
             self.assertTrue(run["kernels"])
+
+    # Commands that compress
+
+    def refuses(self, code, *arguments):
+        """As fails(), and nothing is left behind."""
+        before = sorted(os.listdir(self.folder))
+        line = self.fails(code, *arguments)
+        self.assertEqual(sorted(os.listdir(self.folder)), before, line)
+        return line
+
+    def compress_arguments(self, output, *more):
+        return ["compress", self.model, "--bits", "4", "--calibration", self.text, "--set",
+                "calibrate.length=16", "-o", output, "--quiet", *more]
+
+    @needs_compiler
+    def test_compiler_commands_teach_by_example(self):
+        for command in COMPILER_COMMANDS:
+            text = self.works(command, "--help")
+            self.assertRegex(text, "Examples?:")
+            for line in text.splitlines():
+                self.assertLessEqual(len(line), 110, line)
+
+    @needs_compiler
+    def test_compress_refuses_before_it_works(self):
+        output = os.path.join(self.folder, "out.bitsmith")
+        to = ["-o", output]
+        short = os.path.join(self.folder, "short2.txt")
+        with open(short, "w") as file:
+            file.write("short")
+        bad_recipe = os.path.join(self.folder, "bad.toml")
+        with open(bad_recipe, "w") as file:
+            file.write("[code\n")
+        nowhere = os.path.join(self.folder, "nowhere")
+        model, text = self.model, self.text
+        own_file = os.path.join(model, "model.safetensors")
+        for code, word, arguments in (
+                (2, "--output", ["compress", model, "--bits", "4"]),
+                (2, "--bits", ["compress", model, *to]),
+                (2, "bits per weight", ["compress", model, "--bits", "0", *to]),
+                (2, "bits per weight", ["compress", model, "--bits", "-3", *to]),
+                (2, "--bits", ["compress", model, "--bits", "many", *to]),
+                (2, "--size", ["compress", model, "--size", "many", *to]),
+                (2, "--ram", ["compress", model, "--bits", "4", "--ram", "0", *to]),
+                (2, "--threads", ["compress", model, "--bits", "4", "--threads", "-1", *to]),
+                (2, "--device", ["compress", model, "--bits", "4", "--device", "abacus", *to]),
+                (2, "--set", ["compress", model, "--bits", "4", "--set", "bits", *to]),
+                (2, "nonsense", ["compress", model, "--bits", "4", "--set", "code.nonsense=3", *to]),
+                (3, "nonsense", ["compress", model, "--bits", "4", "--recipe", "nonsense", *to]),
+                (4, "TOML", ["compress", model, "--bits", "4", "--recipe", bad_recipe, *to]),
+                (3, "nowhere", ["compress", nowhere, "--bits", "4", *to]),
+                (3, "nowhere", ["compress", model, "--bits", "4", "--calibration", nowhere, *to]),
+                (2, "short2", ["compress", model, "--bits", "4", "--calibration", short, *to]),
+                (6, "folder", ["compress", model, "--bits", "4", "-o", self.folder]),
+                (6, "folder", ["compress", model, "--bits", "4", "-o", nowhere + "/out"]),
+                (2, "itself", ["compress", model, "--bits", "4", "-o", own_file]),
+                (7, "--bits", ["compress", model, "--bits", "0.1", *to]),
+                (7, "3 bytes", ["compress", model, "--size", "3", *to]),
+                (7, "--ram", ["compress", model, "--bits", "4", "--ram", "300MB", "--set",
+                              "calibrate.length=8192", *to]),
+                (7, "--bits", ["plan", model, "--bits", "0.1"]),
+                (3, "nowhere", ["plan", model, "--bits", "4", "--calibration", nowhere]),
+                (2, "--bits", ["sweep", model, "--bits", "4..2"]),
+                (3, "nowhere", ["sweep", model, "--bits", "4", "--text", nowhere])):
+            self.assertIn(word, self.refuses(code, *arguments))
+
+    @needs_compiler
+    def test_weights_that_are_not_finite(self):
+        broken = os.path.join(self.folder, "nan")
+        write_model(broken, bad_weight=float("nan"))
+        line = self.refuses(4, "compress", broken, "--recipe", "nearest", "--quiet", "-o",
+                            os.path.join(self.folder, "out.bitsmith"))
+        self.assertIn("mlp.up_proj.weight': the weight at row 5, column 7 is nan", line)
+
+    @needs_compiler
+    def test_compress_and_plan(self):
+        output = os.path.join(self.folder, "small.bitsmith")
+        report = json.loads(self.works(*self.compress_arguments(output, "--json")))
+        self.assertFalse(report["resumed"])
+        self.assertLessEqual(report["compressed"]["bpw"], 4)
+        for figure in ("total_seconds", "estimated_seconds", "survey_seconds", "encode_seconds",
+                       "peak_memory_bytes", "estimated_peak_memory_bytes"):
+            self.assertGreater(report[figure], 0, figure)
+        self.assertEqual(report["compressed"]["file_bytes"], os.path.getsize(output))
+        self.assertFalse(os.path.exists(output + ".partial"))
+        self.works("inspect", output, "--verify")
+        # A file that is coded already is coded again, to fewer bits and to what it is.
+        again = os.path.join(self.folder, "again.bitsmith")
+        for bits in ("2.5", "4.5"):
+            self.works("compress", output, "--bits", bits, "--calibration", self.text, "--set",
+                       "calibrate.length=16", "-o", again, "--quiet")
+        plan = json.loads(self.works("plan", self.model, "--bits", "4", "--calibration", self.text,
+                                     "--set", "calibrate.length=16", "--json", "--quiet"))
+        self.assertEqual(plan["compressed"]["tensor_bytes"], report["compressed"]["tensor_bytes"])
+        self.assertGreater(plan["estimated_seconds"], plan["survey_seconds"])
+        # Recipes that need no survey, and no calibration, have an estimate too.
+        for recipe in ("gptq", "nearest"):
+            table = self.works("plan", self.model, "--recipe", recipe, "--set", "code.group=32",
+                               "--quiet")
+            self.assertRegex(table, r"time to compress, estimated +\d")
+
+    @needs_compiler
+    def test_compress_goes_on_after_a_stop(self):
+        reference = os.path.join(self.folder, "whole.bitsmith")
+        many = ["--set", "calibrate.sequences=48"]
+        self.works(*self.compress_arguments(reference, *many))
+        with open(reference, "rb") as file:
+            expected = file.read()
+        for stop, record in ((signal.SIGINT, "survey-0001.json"), (signal.SIGKILL, "survey.json"),
+                             (signal.SIGTERM, "block-0000.json")):
+            output = os.path.join(self.folder, f"stopped-{stop}.bitsmith")
+            arguments = self.compress_arguments(output, *many, "--json")
+            process = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
+            while not os.path.exists(os.path.join(output + ".partial", record)):
+                self.assertIsNone(process.poll(), "ended before it was stopped")
+            process.send_signal(stop)
+            out, error = process.communicate(timeout=60)
+            self.assertEqual(out, "")
+            self.assertFalse(os.path.exists(output))
+            if stop == signal.SIGKILL:
+                self.assertEqual(process.returncode, -stop)
+            else:
+                self.assertEqual(process.returncode, 130)
+                self.assertEqual(len(error.splitlines()), 1, error)
+                self.assertIn("goes on", error)
+            report = json.loads(self.works(*arguments))
+            self.assertTrue(report["resumed"])
+            self.assertGreater(report["earlier_seconds"], 0)
+            with open(output, "rb") as file:
+                self.assertEqual(file.read(), expected)
+            self.assertFalse(os.path.exists(output + ".partial"))
 
     def test_compiler_is_looked_for_beside_the_program(self):
         alone = os.path.join(self.folder, "bin")
