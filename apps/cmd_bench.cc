@@ -89,7 +89,8 @@ void add_bench(CLI::App& app) {
       "\n"
       "Bandwidth and peak are measured in the same run with the same threads. The peak is of the\n"
       "arithmetic that most weights use: int8 dot products or float32 multiply-add.");
-  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+  command
+      ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();
   command->add_option("--threads", options->threads, "numbers of threads (default: 1 and all)")
       ->delimiter(',')

@@ -109,7 +109,8 @@ void add_eval(CLI::App& app) {
       "\n"
       "The text is cut into windows of --context tokens that do not overlap; the first token of\n"
       "each is not scored. Error bars are one standard error, with windows as the unit.");
-  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+  command
+      ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();
   command->add_option("--text", options->text, "plain text to measure on")->required();
   command->add_option("--against", options->against, "the original model, to compare with");

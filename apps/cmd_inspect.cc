@@ -310,7 +310,7 @@ void add_inspect(CLI::App& app) {
       "  bitsmith inspect small.bitsmith --verify      reads the file and compares checksums");
   command
       ->add_option("MODEL", options->model,
-                   "a bitsmith file, a Hugging Face folder or an ONNX file")
+                   "a bitsmith file, a GGUF file, a Hugging Face folder or an ONNX file")
       ->required();
   command->add_flag("--tensors", options->tensors, "one row for each tensor");
   command->add_flag("--blocks", options->blocks, "one row for each block of the graph");

@@ -125,7 +125,8 @@ void add_run(CLI::App& app) {
       "  bitsmith run small.bitsmith \"Once upon a time\" -n 200 --temperature 0   always the "
       "same\n"
       "  cat story.txt | bitsmith run small.bitsmith - --no-echo --stats");
-  command->add_option("MODEL", options->model, "a bitsmith file or a Hugging Face folder")
+  command
+      ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();
   command->add_option("PROMPT", options->prompt, "the text to go on from; - reads standard input")
       ->required();

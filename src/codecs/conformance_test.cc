@@ -15,9 +15,10 @@ using testing::encode;
 using testing::Encoded;
 using testing::hard_weights;
 
-const std::vector<MatrixShape> kShapes = {{0, 0},   {0, 5},   {3, 0},   {1, 1},    {1, 64},
-                                          {16, 64}, {17, 63}, {15, 65}, {33, 128}, {2, 129},
-                                          {5, 288}, {70, 33}, {1, 1000}};
+// 256 and 768 columns are for codecs that code whole blocks of 256.
+const std::vector<MatrixShape> kShapes = {{0, 0},   {0, 5},   {3, 0},    {1, 1},    {1, 64},
+                                          {16, 64}, {17, 63}, {15, 65},  {33, 128}, {2, 129},
+                                          {5, 288}, {70, 33}, {1, 1000}, {17, 256}, {2, 768}};
 
 // Edge values of one option.
 std::vector<nlohmann::json> edge_values(const OptionSpec& spec) {
@@ -118,7 +119,7 @@ TEST_P(Conformance, CodingDecodedValuesChangesNothing) {
 
 TEST_P(Conformance, SameBytesForAnyThreadsAndChunks) {
   const PartInfo& info = GetParam()->info();
-  const MatrixShape shape{131, 128};
+  const MatrixShape shape{131, 256};
   const auto weights = testing::normal_weights(static_cast<size_t>(shape.rows * shape.cols), 2);
   std::vector<float> importance(static_cast<size_t>(shape.cols));
   for (size_t c = 0; c < importance.size(); ++c) importance[c] = 1.0F + static_cast<float>(c % 7);

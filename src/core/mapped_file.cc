@@ -40,6 +40,22 @@ MappedFile::MappedFile(const std::filesystem::path& path) : path_(path) {
   ::close(fd);
 }
 
+MappedFile MappedFile::in_memory(size_t size,
+                                 const std::function<void(std::span<std::byte>)>& fill) {
+  MappedFile file;
+  if (size == 0) return file;
+  // Shared memory, not a vector: MADV_DONTNEED would make private anonymous pages zero.
+  void* data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) {
+    fail(ErrorCode::kEnvironment, "cannot get {} bytes of memory: {}", size, std::strerror(errno));
+  }
+  file.data_ = static_cast<const std::byte*>(data);
+  file.size_ = size;
+  fill({static_cast<std::byte*>(data), size});
+  ::mprotect(data, size, PROT_READ);
+  return file;
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <span>
 
 namespace bitsmith {
@@ -14,6 +15,10 @@ class MappedFile {
   // An empty file gives an empty span. A file that shrinks while it is mapped kills the process
   // with SIGBUS, as for every program that maps files.
   explicit MappedFile(const std::filesystem::path& path);
+  // A file without a name, in memory, for bytes that had to be rearranged: `fill` writes all `size`
+  // of them, then they are read-only. release_pages() does not lose them. Throws kEnvironment if
+  // there is no memory.
+  static MappedFile in_memory(size_t size, const std::function<void(std::span<std::byte>)>& fill);
   ~MappedFile();
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;

@@ -78,17 +78,42 @@ void scale_yarn(const Config& scaling, const Config& config, double theta, int64
 // type of layer ("full_attention": {...}) among it.
 void expect_known_fields(const nlohmann::json& scaling, const char* where) {
   static const std::set<std::string, std::less<>> kKnown = {
-      "rope_type",        "type",
-      "rope_theta",       "partial_rotary_factor",
-      "factor",           "low_freq_factor",
-      "high_freq_factor", "original_max_position_embeddings",
-      "attention_factor", "beta_fast",
-      "beta_slow",        "mscale",
-      "mscale_all_dim",   "truncate",
+      "rope_type",
+      "type",
+      "rope_theta",
+      "partial_rotary_factor",
+      "factor",
+      "factors",
+      "low_freq_factor",
+      "high_freq_factor",
+      "original_max_position_embeddings",
+      "attention_factor",
+      "beta_fast",
+      "beta_slow",
+      "mscale",
+      "mscale_all_dim",
+      "truncate",
       "finetuned"};  // says where the weights come from
   for (const auto& [field, value] : scaling.items()) {
     if (value.is_null() || kKnown.contains(field)) continue;
     fail(ErrorCode::kUnsupported, "config.json: '{}.{}' is not supported", where, field);
+  }
+}
+
+// A divisor for every frequency, as GGUF files keep them.
+void divide_by_factors(const Config& scaling, std::vector<double>& frequencies) {
+  const nlohmann::json factors = scaling.json().value("factors", nlohmann::json());
+  if (!factors.is_array() || factors.size() != frequencies.size()) {
+    fail(ErrorCode::kCorrupt, "config.json: rope type 'factors' needs {} numbers in 'factors'",
+         frequencies.size());
+  }
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    const double factor = factors[i].is_number() ? factors[i].get<double>() : 0;
+    if (!(factor > 0) || !std::isfinite(factor)) {
+      fail(ErrorCode::kCorrupt, "config.json: rope factor {} must be above 0, it is {}", i,
+           factors[i].dump());
+    }
+    frequencies[i] /= factor;
   }
 }
 
@@ -129,6 +154,8 @@ RopeParameters read_rope(const Config& config, int64_t head_dim) {
     for (double& f : rope.frequencies) f /= factor;
   } else if (type == "llama3") {
     scale_llama3(scaling, rope.frequencies);
+  } else if (type == "factors") {
+    divide_by_factors(scaling, rope.frequencies);
   } else if (type == "yarn") {
     scale_yarn(scaling, config, theta, head_dim, rope);
   } else if (type != "default") {

@@ -13,7 +13,8 @@ struct RopeParameters {
 };
 
 // Reads `rope_theta` + `rope_scaling` (transformers 4) or `rope_parameters` (transformers 5).
-// Types: default, linear, llama3, yarn; others, and fields unknown here, are kUnsupported by name.
+// Types: default, linear, llama3, yarn, and bitsmith's own "factors", a divisor for each frequency,
+// which GGUF files keep; others, and fields unknown here, are kUnsupported by name.
 RopeParameters read_rope(const Config& config, int64_t head_dim);
 
 }  // namespace bitsmith

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_metadata.h"
+#include "formats/gguf_model.h"
 #include "formats/huggingface.h"
 #include "formats/json_text.h"
 #include "formats/onnx.h"
@@ -29,7 +30,6 @@ std::string file_start(const fs::path& path) {
 
 // The format of a file that bitsmith cannot open, or nothing.
 std::string foreign_format(const std::string& start) {
-  if (start.starts_with("GGUF")) return "a GGUF file";
   if (start.starts_with("PK\x03\x04") || start.starts_with("\x80\x02")) return "a PyTorch archive";
   if (start.size() >= 8 && start.substr(4, 4) == "TFL3") return "a TensorFlow Lite file";
   return "";
@@ -48,10 +48,11 @@ Model open_file(const fs::path& path) {
   if (!foreign.empty()) {
     fail(ErrorCode::kUnsupported,
          "'{}' is {}, which is not supported yet; supported are Hugging Face folders with "
-         "safetensors, ONNX and .bitsmith files",
+         "safetensors, GGUF, ONNX and .bitsmith files",
          path.string(), foreign);
   }
   const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (start.starts_with("GGUF")) return open_gguf(path);
   if (path.extension() == ".json") return open_huggingface(folder);
   const bool is_safetensors = start.size() == 9 && start.back() == '{';
   if (path.extension() == ".bitsmith" || (is_safetensors && is_checkpoint(path))) {
@@ -63,7 +64,8 @@ Model open_file(const fs::path& path) {
     return open_onnx(path);
   }
   fail(ErrorCode::kUnsupported,
-       "'{}' is {}; supported are Hugging Face folders with safetensors, ONNX and .bitsmith files",
+       "'{}' is {}; supported are Hugging Face folders with safetensors, GGUF, ONNX and .bitsmith "
+       "files",
        path.string(),
        is_safetensors ? "a safetensors file without a config.json beside it"
                       : "no model that bitsmith knows");

@@ -18,8 +18,8 @@ namespace bitsmith {
 
 struct Model {
   std::filesystem::path path;
-  std::string format;     // "huggingface", "onnx", "bitsmith"
-  nlohmann::json config;  // config.json as read; of ONNX: opset and producer
+  std::string format;     // "huggingface", "gguf", "onnx", "bitsmith"
+  nlohmann::json config;  // config.json as read, or made of GGUF metadata; of ONNX: opset, producer
   Graph graph;
   std::map<std::string, CodedTensor> parameters;  // one for every parameter of the graph
   TokenizerFiles tokenizer_files;                 // may be empty
@@ -36,8 +36,8 @@ struct Model {
   int64_t parameter_count() const;                            // weights
 };
 
-// Opens a Hugging Face folder (or its config.json), an ONNX file or a bitsmith checkpoint by
-// looking at it. Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
+// Opens a Hugging Face folder (or its config.json), a GGUF file, an ONNX file or a bitsmith
+// checkpoint by looking at it. Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
 Model open_model(const std::filesystem::path& path);
 
 }  // namespace bitsmith

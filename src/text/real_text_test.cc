@@ -1,8 +1,6 @@
 // Real tokenizers over whole texts: token counts that the models' reference figures were measured
-// with, and the vectors that come with vocabularies in GGUF files.
+// with. Vocabularies in GGUF files: formats/gguf_test.cc.
 #include <gtest/gtest.h>
-
-#include <sstream>
 
 #include "text/corpus.h"
 #include "text/test_data.h"
@@ -10,8 +8,6 @@
 
 namespace bitsmith::text {
 namespace {
-
-using Json = nlohmann::json;
 
 TEST(RealText, ClassicsCountsAndRoundTrip) {
   const auto folder = shared_data("llm/classics-7m");
@@ -67,129 +63,6 @@ TEST(RealText, AMegabyteInOneCall) {
   EXPECT_EQ(ids.size(), 445038u);
   EXPECT_EQ(tokenizer->decode(ids), read_text(path));
   EXPECT_EQ(stream_all(*tokenizer, ids), read_text(path));
-}
-
-// The metadata of a GGUF file that vocabularies need, as JSON.
-class GgufVocabulary {
- public:
-  explicit GgufVocabulary(std::string bytes) : bytes_(std::move(bytes)) {
-    at_ = 16;  // magic, version, number of tensors
-    const auto entries = number<uint64_t>();
-    for (uint64_t i = 0; i < entries; ++i) {
-      const std::string key = text();
-      metadata_[key] = value(number<uint32_t>());
-    }
-  }
-  const Json& at(const std::string& key) const { return metadata_.at(key); }
-
- private:
-  template <class T>
-  T number() {
-    T result;
-    std::memcpy(&result, bytes_.data() + at_, sizeof(T));
-    at_ += sizeof(T);
-    return result;
-  }
-  std::string text() {
-    const auto size = number<uint64_t>();
-    at_ += size;
-    return bytes_.substr(at_ - size, size);
-  }
-  Json value(uint32_t type) {
-    switch (type) {
-      case 4:
-        return number<uint32_t>();
-      case 5:
-        return number<int32_t>();
-      case 6:
-        return number<float>();
-      case 7:
-        return number<uint8_t>() != 0;
-      case 8:
-        return text();
-      case 9: {
-        const auto element = number<uint32_t>();
-        const auto count = number<uint64_t>();
-        Json list = Json::array();
-        for (uint64_t i = 0; i < count; ++i) list.push_back(value(element));
-        return list;
-      }
-      default:
-        throw std::runtime_error("GGUF value type " + std::to_string(type));
-    }
-  }
-
-  std::string bytes_;
-  size_t at_ = 0;
-  std::map<std::string, Json> metadata_;
-};
-
-// Texts are separated by a line, ids of each text are on one line.
-size_t expect_gguf_vectors(const Tokenizer& tokenizer, const std::filesystem::path& gguf) {
-  const std::string input = read_bytes(gguf.string() + ".inp") + "\n";
-  std::istringstream output(read_bytes(gguf.string() + ".out"));
-  constexpr std::string_view kSeparator = "\n__ggml_vocab_test__\n";
-  size_t agreed = 0;
-  std::string line;
-  for (size_t at = 0; at < input.size() && std::getline(output, line);) {
-    const size_t end = std::min(input.find(kSeparator, at), input.size());
-    const std::string text = input.substr(at, end - at);
-    at = end + kSeparator.size();
-    std::vector<TokenId> expected;
-    std::istringstream numbers(line);
-    for (TokenId id; numbers >> id;) expected.push_back(id);
-    const std::vector<TokenId> ids = tokenizer.encode(text, false);
-    EXPECT_EQ(ids, expected) << "text " << Json(text);
-    EXPECT_EQ(tokenizer.decode(expected), text);
-    agreed += ids == expected;
-  }
-  return agreed;
-}
-
-std::string length_delimited(uint32_t field, const std::string& bytes) {
-  std::string out(1, static_cast<char>(field << 3 | 2));
-  size_t size = bytes.size();
-  for (; size >= 0x80; size >>= 7) out.push_back(static_cast<char>(size | 0x80));
-  out.push_back(static_cast<char>(size));
-  return out + bytes;
-}
-
-TEST(GgufVocabularyVectors, LlamaSentencePiece) {
-  const auto path = shared_data("llm/gguf-vocab/ggml-vocab-llama-spm.gguf");
-  if (path.empty()) GTEST_SKIP() << "llm/gguf-vocab is not there";
-  const GgufVocabulary gguf(read_bytes(path));
-  // A SentencePiece model with the same pieces: text (1), score (2), type (3).
-  std::string model;
-  const Json& pieces = gguf.at("tokenizer.ggml.tokens");
-  for (size_t id = 0; id < pieces.size(); ++id) {
-    std::string piece = length_delimited(1, pieces[id].get<std::string>());
-    const float score = gguf.at("tokenizer.ggml.scores")[id].get<float>();
-    piece += "\x15" + std::string(reinterpret_cast<const char*>(&score), 4);
-    piece += "\x18";
-    piece.push_back(static_cast<char>(gguf.at("tokenizer.ggml.token_type")[id].get<int>()));
-    model += length_delimited(1, piece);
-  }
-  model += length_delimited(2, std::string("\x18\x02\x98\x02\x01", 5));  // BPE, byte_fallback
-  model += length_delimited(3, std::string("\x20\x00", 2));  // remove_extra_whitespaces: false
-  const auto tokenizer = make_tokenizer({{"tokenizer.model", model}});
-  EXPECT_EQ(tokenizer->vocab_size(), 32000);
-  EXPECT_EQ(expect_gguf_vectors(*tokenizer, path), 46u);
-}
-
-TEST(GgufVocabularyVectors, Gpt2) {
-  const auto path = shared_data("llm/gguf-vocab/ggml-vocab-gpt-2.gguf");
-  if (path.empty()) GTEST_SKIP() << "llm/gguf-vocab is not there";
-  const GgufVocabulary gguf(read_bytes(path));
-  Json json = {{"decoder", {{"type", "ByteLevel"}}},
-               {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},
-               {"model", {{"type", "BPE"}, {"merges", gguf.at("tokenizer.ggml.merges")}}}};
-  const Json& pieces = gguf.at("tokenizer.ggml.tokens");
-  for (size_t id = 0; id < pieces.size(); ++id) {
-    json["model"]["vocab"][pieces[id].get<std::string>()] = id;
-  }
-  const auto tokenizer = make_tokenizer({{"tokenizer.json", json.dump()}});
-  EXPECT_EQ(tokenizer->vocab_size(), 50257);
-  EXPECT_EQ(expect_gguf_vectors(*tokenizer, path), 46u);
 }
 
 }  // namespace

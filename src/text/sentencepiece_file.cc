@@ -1,5 +1,6 @@
 #include "text/sentencepiece_file.h"
 
+#include <bit>
 #include <cmath>
 
 #include "core/error.h"
@@ -79,7 +80,59 @@ void read_normalizer_spec(std::string_view message, SentencePieceFile& file) {
   }
 }
 
+// Appends fields to a message.
+class FieldWriter {
+ public:
+  void varint(unsigned number, uint64_t value) {
+    put(number << 3 | Fields::kVarint);
+    put(value);
+  }
+  void bytes(unsigned number, std::string_view value) {
+    put(number << 3 | Fields::kBytes);
+    put(value.size());
+    message += value;
+  }
+  void four_bytes(unsigned number, float value) {
+    put(number << 3 | Fields::kFourBytes);
+    const auto bits = std::bit_cast<uint32_t>(value);
+    for (int i = 0; i < 4; ++i) message += static_cast<char>(bits >> (8 * i));
+  }
+
+  std::string message;
+
+ private:
+  void put(uint64_t value) {
+    for (; value >= 0x80; value >>= 7) message += static_cast<char>(value | 0x80);
+    message += static_cast<char>(value);
+  }
+};
+
 }  // namespace
+
+std::string write_sentencepiece_file(const SentencePieceFile& file) {
+  FieldWriter model;
+  for (const SentencePieceFile::Piece& piece : file.pieces) {
+    FieldWriter entry;
+    entry.bytes(1, piece.text);
+    entry.four_bytes(2, piece.score);
+    entry.varint(3, static_cast<uint64_t>(piece.type));
+    model.bytes(1, entry.message);
+  }
+  FieldWriter trainer;
+  trainer.varint(3, static_cast<uint64_t>(file.algorithm));
+  trainer.varint(24, file.space_after_words ? 1 : 0);
+  trainer.varint(35, file.byte_fallback ? 1 : 0);
+  trainer.bytes(46, file.bos_piece);
+  trainer.bytes(47, file.eos_piece);
+  model.bytes(2, trainer.message);
+  FieldWriter normalizer;
+  normalizer.bytes(2, file.charsmap);
+  normalizer.varint(3, file.add_dummy_prefix ? 1 : 0);
+  normalizer.varint(4, file.remove_extra_whitespaces ? 1 : 0);
+  normalizer.varint(5, file.escape_whitespaces ? 1 : 0);
+  model.bytes(3, normalizer.message);
+  return model.message;
+}
 
 SentencePieceFile read_sentencepiece_file(std::string_view bytes) {
   SentencePieceFile file;

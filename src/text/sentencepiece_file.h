@@ -35,4 +35,7 @@ struct SentencePieceFile {
 
 SentencePieceFile read_sentencepiece_file(std::string_view bytes);
 
+// The file with these fields; reading it gives them back.
+std::string write_sentencepiece_file(const SentencePieceFile& file);
+
 }  // namespace bitsmith::text

@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "core/error.h"
 #include "text/unicode.h"
 
 namespace bitsmith::text {
@@ -70,6 +71,21 @@ size_t match_space(std::string_view text, size_t at, bool newlines_first) {
   return end < text.size() && last_start > at ? last_start : end;
 }
 
+// The first expression of a matcher is the usual one.
+constexpr std::array<std::pair<std::string_view, SplitRegex>, 4> kKnown = {{
+    {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", kGpt2Split},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     kLlama3Split},
+    // The same language written with possessive quantifiers (cl100k).
+    {R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*)"
+     R"(|\s*[\r\n]|\s+(?!\S)|\s+)",
+     kLlama3Split},
+    {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
+     R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     kQwen2Split},
+}};
+
 }  // namespace
 
 size_t SplitRegex::match_end(std::string_view text, size_t position) const {
@@ -101,23 +117,17 @@ size_t SplitRegex::match_end(std::string_view text, size_t position) const {
 }
 
 std::optional<SplitRegex> find_split_regex(std::string_view expression) {
-  static const std::array<std::pair<std::string_view, SplitRegex>, 4> kKnown = {{
-      {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", kGpt2Split},
-      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-       R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       kLlama3Split},
-      // The same language written with possessive quantifiers (cl100k).
-      {R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*)"
-       R"(|\s*[\r\n]|\s+(?!\S)|\s+)",
-       kLlama3Split},
-      {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*)"
-       R"(|\s*[\r\n]+|\s+(?!\S)|\s+)",
-       kQwen2Split},
-  }};
   const auto found = std::find_if(kKnown.begin(), kKnown.end(),
                                   [&](const auto& known) { return known.first == expression; });
   if (found == kKnown.end()) return std::nullopt;
   return found->second;
+}
+
+std::string_view expression_of(const SplitRegex& split) {
+  const auto found = std::find_if(kKnown.begin(), kKnown.end(),
+                                  [&](const auto& known) { return known.second == split; });
+  BITSMITH_ASSERT(found != kKnown.end());
+  return found->first;
 }
 
 }  // namespace bitsmith::text

@@ -26,6 +26,8 @@ struct SplitRegex {
   // The end of the match that starts at `position`, which is inside `text` (valid UTF-8). There is
   // always a match: every character is in one alternative.
   size_t match_end(std::string_view text, size_t position) const;
+
+  friend bool operator==(const SplitRegex&, const SplitRegex&) = default;
 };
 
 inline constexpr SplitRegex kGpt2Split{};
@@ -34,5 +36,8 @@ inline constexpr SplitRegex kQwen2Split{true, true, 1, true};
 
 // The matcher for an expression written as in tokenizer.json; nothing when it is not known.
 std::optional<SplitRegex> find_split_regex(std::string_view expression);
+
+// The expression for one of the matchers above.
+std::string_view expression_of(const SplitRegex& split);
 
 }  // namespace bitsmith::text

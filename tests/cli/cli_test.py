@@ -21,7 +21,7 @@ import unittest
 PROGRAM = sys.argv.pop(1)
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
-COMMANDS = ["run", "eval", "inspect", "bench", "list"]
+COMMANDS = ["run", "eval", "inspect", "export", "bench", "list"]
 COMPILER_COMMANDS = ["compress", "plan", "sweep"]
 HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
                                            "bitsmith-compiler"))
@@ -297,6 +297,36 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(both["model"]["perplexity"], one["model"]["perplexity"])
         self.assertIn("KL divergence", self.works("eval", self.model, "--text", self.text,
                                                   "--against", self.model))
+
+    def test_export(self):
+        path = os.path.join(self.folder, "model.gguf")
+        self.works("export", self.model, "-o", path, "--quiet")
+        summary = json.loads(self.works("inspect", path, "--tensors", "--json"))
+        self.assertEqual((summary["format"], summary["family"]), ("gguf", "llama"))
+        self.assertEqual({t["scheme"]["codec"] for t in summary["tensors"]}, {"f32"})
+        # The same numbers and the same tokens: the same text.
+        arguments = ("It was", "-n", "12", "--temperature", "0")
+        self.assertEqual(self.works("run", path, *arguments),
+                         self.works("run", self.model, *arguments))
+        perplexity = [json.loads(self.works("eval", model, "--text", self.text, "--json"))["model"]
+                      for model in (path, self.model)]
+        self.assertEqual(perplexity[0]["perplexity"], perplexity[1]["perplexity"])
+        # Rows of 32 and 64 are no blocks of 256.
+        text = self.works("export", self.model, "-o", path, "--type", "Q4_K", "--quiet")
+        self.assertIn("became q5_0: rows of 32 are not whole blocks of q4_k", text)
+        summary = json.loads(self.works("inspect", path, "--tensors", "--json"))
+        self.assertEqual({t["scheme"]["codec"] for t in summary["tensors"]}, {"f32", "q5_0"})
+        self.works("run", path, *arguments)
+        self.fails(2, "export", self.model, "-o", path, "--type", "nonsense", "--quiet")
+        self.fails(2, "export", self.model, "-o", path, "--format", "nonsense", "--quiet")
+        self.assertIn("truncated", self.truncated(path))
+
+    def truncated(self, path):
+        with open(path, "rb") as file:
+            good = file.read()
+        with open(path, "wb") as file:
+            file.write(good[:-100])
+        return self.fails(4, "inspect", path)
 
     def test_run(self):
         greedy = self.works("run", self.model, "It was", "-n", "12", "--temperature", "0")

@@ -320,6 +320,140 @@ def entropy_decode(entry, data):
     return packed
 
 
+IQ4_LEVELS = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
+E2M1_LEVELS = [0, .5, 1, 1.5, 2, 3, 4, 6, 0, -.5, -1, -1.5, -2, -3, -4, -6]
+
+
+def half(block, at):
+    return numpy.frombuffer(bytes(block), "<f2", 1, at).astype("<f4")[0]
+
+
+def halves(data):
+    return [b & 15 for b in data] + [b >> 4 for b in data]
+
+
+def stripes(data):
+    return [b >> shift & 3 for shift in (0, 2, 4, 6) for b in data]
+
+
+def runs(unpack, data, size):
+    return [code for at in range(0, len(data), size) for code in unpack(data[at:at + size])]
+
+
+def high_bits(data):
+    return [data[i % 32] >> i // 32 & 1 for i in range(256)]
+
+
+def six_bit_factors(b):
+    """The factors of scales and of offsets of 8 sub-blocks."""
+    scales = [b[j] & 63 for j in range(4)] + [b[j + 8] & 15 | b[j] >> 6 << 4 for j in range(4)]
+    mins = [b[j + 4] & 63 for j in range(4)] + [b[j + 8] >> 4 | b[j + 4] >> 6 << 4 for j in range(4)]
+    return scales, mins
+
+
+def trits(data, count):
+    result = []
+    for n in range(count):
+        for byte in data:
+            result.append((byte * 3 ** n % 256) * 3 >> 8)
+    return result
+
+
+def e4m3(bits):
+    if bits == 0x7f:
+        return 0.0
+    exponent, mantissa = bits >> 3 & 15, bits & 7
+    return mantissa * 2.0 ** -9 if exponent == 0 else (8 + mantissa) * 2.0 ** (exponent - 10)
+
+
+def q_5(b, at):
+    bits = int.from_bytes(b[at:at + 4], "little")
+    return [c | (bits >> i & 1) << 4 for i, c in enumerate(halves(b[at + 4:]))]
+
+
+def q3_k(b):
+    low = runs(stripes, b[32:96], 32)
+    levels = [c + 4 * h - 4 for c, h in zip(low, high_bits(b[:32]))]
+    f = b[96:108]
+    factors = [(f[j % 8] >> j // 8 * 4 & 15 | (f[8 + j % 4] >> j // 4 * 2 & 3) << 4) - 32
+               for j in range(16)]
+    return levels, [half(b, 108) * numpy.float32(k) for k in factors], None
+
+
+def k_with_mins(d, m, scales, mins, levels):
+    return (levels, [d * numpy.float32(k) for k in scales],
+            [-(m * numpy.float32(n)) for n in mins])
+
+
+def q6_k(b):
+    low = runs(halves, b[:128], 64)
+    levels = [c + 16 * h - 32 for c, h in zip(low, runs(stripes, b[128:192], 32))]
+    factors = numpy.frombuffer(bytes(b), "i1", 16, 192)
+    return levels, [half(b, 208) * numpy.float32(k) for k in factors], None
+
+
+def q5_k(b):
+    levels = [c + 16 * h for c, h in zip(runs(halves, b[48:], 32), high_bits(b[16:48]))]
+    return k_with_mins(half(b, 0), half(b, 2), *six_bit_factors(b[4:16]), levels)
+
+
+def iq4_xs(b):
+    high = int.from_bytes(b[2:4], "little")
+    factors = [(b[4 + j // 2] >> j % 2 * 4 & 15 | (high >> 2 * j & 3) << 4) - 32 for j in range(8)]
+    return ([IQ4_LEVELS[c] for c in runs(halves, b[8:], 16)],
+            [half(b, 0) * numpy.float32(k) for k in factors], None)
+
+
+def tq1_0(b):
+    codes = trits(b[:32], 5) + trits(b[32:48], 5) + trits(b[48:52], 4)
+    return [c - 1 for c in codes], [half(b, 52)], None
+
+
+# Section 5, blocks of ggml: columns and bytes of a block, and a function that gives its levels in
+# order, the scales of its sub-blocks, and their offsets or None.
+GGML = {
+    "q4_0": (32, 18, lambda b, o: ([c - 8 for c in halves(b[2:])], [half(b, 0)], None)),
+    "q4_1": (32, 20, lambda b, o: (halves(b[4:]), [half(b, 0)], [half(b, 2)])),
+    "q5_0": (32, 22, lambda b, o: ([c - 16 for c in q_5(b, 2)], [half(b, 0)], None)),
+    "q5_1": (32, 24, lambda b, o: (q_5(b, 4), [half(b, 0)], [half(b, 2)])),
+    "q8_0": (32, 34, lambda b, o: (numpy.frombuffer(bytes(b), "i1", 32, 2), [half(b, 0)], None)),
+    "q2_k": (256, 84, lambda b, o: k_with_mins(half(b, 80), half(b, 82), [x & 15 for x in b[:16]],
+                                               [x >> 4 for x in b[:16]],
+                                               runs(stripes, b[16:80], 32))),
+    "q3_k": (256, 110, lambda b, o: q3_k(b)),
+    "q4_k": (256, 144, lambda b, o: k_with_mins(half(b, 0), half(b, 2), *six_bit_factors(b[4:16]),
+                                                runs(halves, b[16:], 32))),
+    "q5_k": (256, 176, lambda b, o: q5_k(b)),
+    "q6_k": (256, 210, lambda b, o: q6_k(b)),
+    "iq4_nl": (32, 18, lambda b, o: ([IQ4_LEVELS[c] for c in halves(b[2:])], [half(b, 0)], None)),
+    "iq4_xs": (256, 136, lambda b, o: iq4_xs(b)),
+    "tq1_0": (256, 54, lambda b, o: tq1_0(b)),
+    "tq2_0": (256, 66, lambda b, o: ([c - 1 for c in runs(stripes, b[:64], 32)], [half(b, 64)],
+                                     None)),
+    "mxfp4_ggml": (32, 17, lambda b, o: ([2 * E2M1_LEVELS[c] for c in halves(b[1:])],
+                                         [numpy.ldexp(numpy.float32(1), int(b[0]) - 128)], None)),
+    "nvfp4_ggml": (64, 36, lambda b, o: ([E2M1_LEVELS[c] for c in runs(halves, b[4:], 8)],
+                                         [numpy.float32(o["tensor_scale"]) * numpy.float32(e4m3(x))
+                                          for x in b[:4]], None)),
+}
+
+
+def decode_ggml(data, rows, columns, codec, options):
+    block_columns, block_bytes, unpack = GGML[codec]
+    require(columns % block_columns == 0, f"{codec}: rows of {columns}")
+    blocks = rows * columns // block_columns
+    require(len(data) == blocks * block_bytes, f"{codec}: {len(data)} bytes")
+    result = numpy.empty((blocks, block_columns), "<f4")
+    for i in range(blocks):
+        levels, scales, offsets = unpack(data[i * block_bytes:(i + 1) * block_bytes], options)
+        width = block_columns // len(scales)
+        product = numpy.repeat(numpy.array(scales, "<f4"), width) * numpy.array(levels, "<f4")
+        if offsets is not None:
+            product = product + numpy.repeat(numpy.array(offsets, "<f4"), width)
+        result[i] = product
+    return result.reshape(rows, columns)
+
+
 def decode_tensor(entry, stored):
     """One tensor of `bitsmith.tensors` as binary32, in its own shape."""
     dtype, stored_shape, data = stored
@@ -340,9 +474,12 @@ def decode_tensor(entry, stored):
         else:
             values = numbers.astype("<f4")
     else:
-        require(codec == "int", f"unknown codec {codec}")
+        require(codec == "int" or codec in GGML, f"unknown codec {codec}")
         require(dtype == "U8" and stored_shape == [len(data)], "dtype or shape")
-        values = decode_int(data, rows, columns, options)
+        if codec == "int":
+            values = decode_int(data, rows, columns, options)
+        else:
+            values = decode_ggml(data, rows, columns, codec, options)
     return values.reshape(entry["shape"])
 
 

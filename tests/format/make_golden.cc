@@ -1,10 +1,11 @@
 // Writes the golden files of tests/golden: checkpoints with the values that they must decode to.
 //
-//     make_golden FOLDER
+//     make_golden FOLDER VECTORS
 //
 // Codes, scales and zero points are drawn at random and packed here, bit by bit as docs/FORMAT.md
 // says, and the expected values are computed from them directly: neither comes from the codecs
-// under test. Golden files are written once and never again; new features get new files.
+// under test. Blocks of ggml and their values come from VECTORS (tests/vectors/ggml), which ggml
+// decoded. Golden files are written once and never again; new features get new files.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -120,6 +121,20 @@ Golden make_plain(const std::string& codec, size_t count, Random& random) {
   return golden;
 }
 
+// The first four blocks of a file of vectors: [4, block_cols].
+Golden read_ggml(const std::filesystem::path& vectors, const std::string& codec, size_t block_cols,
+                 size_t block_bytes) {
+  const std::string file = read_file(vectors / (codec + ".bin"), 1 << 20);
+  const size_t blocks = file.size() / (block_bytes + 4 * block_cols);
+  const bool has_option = codec == "nvfp4_ggml";
+  Golden golden{
+      Scheme(codec, has_option ? nlohmann::json{{"tensor_scale", 1.0}} : nlohmann::json::object()),
+      std::vector<std::byte>(4 * block_bytes), std::vector<float>(4 * block_cols)};
+  std::memcpy(golden.bytes.data(), file.data(), golden.bytes.size());
+  std::memcpy(golden.values.data(), file.data() + blocks * block_bytes, 16 * block_cols);
+  return golden;
+}
+
 class GoldenFile {
  public:
   // The graph looks tokens up in "table" [rows, cols], and every other matrix reads the result, or
@@ -218,11 +233,35 @@ void write_entropy(const std::filesystem::path& folder, const std::string& coder
   file.write(folder / coder);
 }
 
+void write_ggml(const std::filesystem::path& folder, const std::filesystem::path& vectors) {
+  struct Block {
+    const char* codec;
+    int64_t cols;
+    size_t bytes;
+  };
+  constexpr Block kBlocks[] = {
+      {"q4_0", 32, 18},   {"q4_1", 32, 20},     {"q5_0", 32, 22},       {"q5_1", 32, 24},
+      {"q8_0", 32, 34},   {"iq4_nl", 32, 18},   {"mxfp4_ggml", 32, 17}, {"nvfp4_ggml", 64, 36},
+      {"q2_k", 256, 84},  {"q3_k", 256, 110},   {"q4_k", 256, 144},     {"q5_k", 256, 176},
+      {"q6_k", 256, 210}, {"iq4_xs", 256, 136}, {"tq1_0", 256, 54},     {"tq2_0", 256, 66}};
+  Random random(2026);
+  GoldenFile file({3, 32}, make_plain("f16", 3 * 32, random));
+  std::map<int64_t, ValueId> inputs = {{32, file.x()}};
+  inputs[64] = file.linear("to64", {64, 32}, make_int(64, 32, 1, 0, true, random));
+  inputs[256] = file.linear("to256", {256, 32}, make_int(256, 32, 1, 0, true, random));
+  for (const Block& block : kBlocks) {
+    file.linear(block.codec, {4, block.cols},
+                read_ggml(vectors, block.codec, static_cast<size_t>(block.cols), block.bytes),
+                inputs[block.cols]);
+  }
+  file.write(folder / "ggml");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: make_golden FOLDER\n");
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: make_golden FOLDER VECTORS\n");
     return 2;
   }
   try {

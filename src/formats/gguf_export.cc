@@ -1,0 +1,233 @@
+#include "formats/gguf_export.h"
+
+#include <array>
+#include <cstring>
+
+#include "core/error.h"
+#include "families/family.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_names.h"
+#include "formats/gguf_tokenizer.h"
+#include "formats/gguf_writer.h"
+#include "formats/json_text.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+
+// What a matrix gets whose rows are not whole blocks of a codec.
+struct Substitute {
+  std::string_view codec;
+  std::string_view other;
+};
+constexpr std::array<Substitute, 9> kSubstitutes = {{{"q2_k", "q4_0"},
+                                                     {"q3_k", "q4_0"},
+                                                     {"q4_k", "q5_0"},
+                                                     {"q5_k", "q5_1"},
+                                                     {"q6_k", "q8_0"},
+                                                     {"iq4_xs", "iq4_nl"},
+                                                     {"tq1_0", "q4_0"},
+                                                     {"tq2_0", "q4_0"},
+                                                     {"nvfp4_ggml", "mxfp4_ggml"}}};
+
+// llama.cpp's number for "most tensors are of this type"; it is shown, not used.
+uint32_t file_type(std::string_view codec) {
+  constexpr std::array<std::pair<std::string_view, uint32_t>, 18> kTypes = {{{"f32", 0},
+                                                                             {"f16", 1},
+                                                                             {"q4_0", 2},
+                                                                             {"q4_1", 3},
+                                                                             {"q8_0", 7},
+                                                                             {"q5_0", 8},
+                                                                             {"q5_1", 9},
+                                                                             {"q2_k", 10},
+                                                                             {"q3_k", 12},
+                                                                             {"q4_k", 15},
+                                                                             {"q5_k", 17},
+                                                                             {"q6_k", 18},
+                                                                             {"iq4_nl", 25},
+                                                                             {"iq4_xs", 30},
+                                                                             {"bf16", 32},
+                                                                             {"tq1_0", 36},
+                                                                             {"tq2_0", 37},
+                                                                             {"mxfp4_ggml", 38}}};
+  for (const auto& [name, number] : kTypes) {
+    if (name == codec) return number;
+  }
+  return codec == "nvfp4_ggml" ? 39 : 1;
+}
+
+// One parameter on its way into the file.
+struct Planned {
+  const CodedTensor* tensor = nullptr;
+  std::string name;
+  Scheme scheme;  // of the file
+  bool encoded_anew = false;
+};
+
+bool fits(const GgmlType& type, const CodedTensor& tensor) {
+  return tensor.matrix().cols % type.block_cols == 0;
+}
+
+// The codec that a matrix gets.
+std::string choose_codec(const CodedTensor& tensor, const std::string& wanted, GgufReport& report) {
+  const std::string own = tensor.scheme.codec->info().id;
+  std::string codec = wanted;
+  std::string reason;
+  if (wanted.empty()) {
+    if (find_ggml_type(own) != nullptr) return own;
+    codec = "f16";
+    reason = fmt::format("GGUF has no type for {}", tensor.scheme.label());
+  }
+  if (!fits(*find_ggml_type(codec), tensor)) {
+    reason = fmt::format("rows of {} are not whole blocks of {}", tensor.matrix().cols, codec);
+    for (const Substitute& s : kSubstitutes) {
+      if (s.codec != codec) continue;
+      codec = s.other;
+      break;
+    }
+    if (!fits(*find_ggml_type(codec), tensor)) codec = "f16";
+  }
+  if (!reason.empty()) report.fallbacks.push_back({tensor.name, codec, reason});
+  return codec;
+}
+
+Planned plan(const Model& model, const Value& value, const std::string& architecture,
+             const std::string& wanted, GgufReport& report) {
+  Planned planned;
+  planned.tensor = &model.parameter(value.name);
+  const auto name = gguf_tensor_name(value.name, architecture);
+  if (!name) {
+    fail(ErrorCode::kUnsupported, "GGUF has no name for the parameter {}", quoted_name(value.name));
+  }
+  planned.name = *name;
+  const bool vector = planned.tensor->shape.size() < 2;
+  const std::string codec = vector ? "f32" : choose_codec(*planned.tensor, wanted, report);
+  const Scheme& own = planned.tensor->scheme;
+  planned.encoded_anew = codec != own.codec->info().id;
+  planned.scheme = planned.encoded_anew ? Scheme(codec, json::object()) : own;
+  return planned;
+}
+
+// The plans in the order of use, and how many tensors are of each codec.
+std::vector<Planned> plan_all(const Model& model, const std::string& wanted, GgufReport& report) {
+  if (!wanted.empty() && find_ggml_type(wanted) == nullptr) {
+    fail(ErrorCode::kInvalidArgument, "GGUF has no type for the codec '{}'", wanted);
+  }
+  const std::string architecture = gguf_architecture(model.config);
+  std::vector<Planned> plans;
+  for (const ValueId id : model.graph.parameters()) {
+    plans.push_back(plan(model, model.graph.value(id), architecture, wanted, report));
+  }
+  return plans;
+}
+
+std::string usual_codec(const std::vector<Planned>& plans) {
+  std::map<std::string, uint64_t> bytes;
+  for (const Planned& p : plans) bytes[p.scheme.codec->info().id] += p.tensor->bytes.size();
+  std::string usual = "f16";
+  uint64_t most = 0;
+  for (const auto& [codec, size] : bytes) {
+    if (size > most) std::tie(usual, most) = std::pair(codec, size);
+  }
+  return usual;
+}
+
+// NVFP4's scale of the whole tensor.
+std::string scale_name(const Planned& planned) {
+  if (planned.scheme.codec->info().id != "nvfp4_ggml") return "";
+  return planned.name.substr(0, planned.name.rfind('.')) + ".scale";
+}
+
+void check_is_plain(const Model& model) {
+  if (!model.config.is_object()) {
+    fail(ErrorCode::kUnsupported, "'{}' has no configuration, which GGUF needs",
+         model.path.string());
+  }
+  if (build_graph(model.config).to_json() == model.graph.to_json()) return;
+  fail(ErrorCode::kUnsupported,
+       "'{}': its graph is not that of its config.json (a transformed model), which GGUF cannot "
+       "express",
+       model.path.string());
+}
+
+GgufMetadata metadata_of(const Model& model, const std::vector<Planned>& plans) {
+  GgufMetadata metadata = config_to_gguf(model.config);
+  const std::string name = model.path.has_stem() ? model.path.stem().string() : "model";
+  metadata.insert(metadata.begin() + 1, {{"general.type", std::string("model")},
+                                         {"general.name", name},
+                                         {"general.file_type", file_type(usual_codec(plans))},
+                                         {"general.quantization_version", uint32_t{2}}});
+  const CodedTensor& table = model.parameter("model.embed_tokens.weight");
+  GgufMetadata tokenizer = tokenizer_to_gguf(model.tokenizer_files, table.shape[0]);
+  metadata.insert(metadata.end(), std::make_move_iterator(tokenizer.begin()),
+                  std::make_move_iterator(tokenizer.end()));
+  return metadata;
+}
+
+std::vector<std::byte> encoded(const Planned& planned, const GgufExport& options) {
+  if (planned.encoded_anew) return options.encode(*planned.tensor, planned.scheme);
+  return {planned.tensor->bytes.begin(), planned.tensor->bytes.end()};
+}
+
+std::vector<std::byte> in_gguf_order(const std::vector<std::byte>& bytes, int64_t rows,
+                                     int64_t head_dim) {
+  std::vector<std::byte> ordered(bytes.size());
+  const size_t row_bytes = bytes.size() / static_cast<size_t>(rows);
+  std::byte* out = ordered.data();
+  for (const int64_t row : rows_to_gguf(rows, head_dim)) {
+    std::memcpy(out, bytes.data() + static_cast<size_t>(row) * row_bytes, row_bytes);
+    out += row_bytes;
+  }
+  return ordered;
+}
+
+void append_floats(GgufWriter& writer, std::string_view name, std::span<const float> values) {
+  writer.append(name, std::as_bytes(values));
+}
+
+}  // namespace
+
+GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
+                       const GgufExport& options) {
+  check_is_plain(model);
+  GgufReport report;
+  const std::vector<Planned> plans = plan_all(model, options.codec, report);
+  const std::vector<float> factors = rope_factors_of(model.config);
+  constexpr const char* kFactors = "rope_freqs.weight";
+  const GgmlType* f32 = find_ggml_type("f32");
+
+  std::vector<GgufWriter::Entry> entries;
+  if (!factors.empty()) {
+    entries.push_back({kFactors, {static_cast<int64_t>(factors.size())}, f32});
+  }
+  for (const Planned& planned : plans) {
+    const std::string scale = scale_name(planned);
+    if (!scale.empty()) entries.push_back({scale, {1}, f32});
+    entries.push_back(
+        {planned.name, planned.tensor->shape, find_ggml_type(planned.scheme.codec->info().id)});
+  }
+  const std::string architecture = gguf_architecture(model.config);
+  const auto head_dim = head_dim_of(model.config);
+  GgufWriter writer(path, metadata_of(model, plans), std::move(entries));
+  append_floats(writer, kFactors, factors);
+  for (const Planned& planned : plans) {
+    const std::string scale = scale_name(planned);
+    if (!scale.empty()) {
+      const auto value = static_cast<float>(planned.scheme.options.number("tensor_scale"));
+      append_floats(writer, scale, {&value, 1});
+    }
+    std::vector<std::byte> bytes = encoded(planned, options);
+    if (has_paired_rows(planned.tensor->name, architecture)) {
+      bytes = in_gguf_order(bytes, planned.tensor->shape[0], head_dim);
+    }
+    writer.append(planned.name, bytes);
+    report.bytes += bytes.size();
+    report.weights += *element_count(planned.tensor->shape);
+    if (options.after_write) options.after_write(*planned.tensor);
+  }
+  writer.commit();
+  return report;
+}
+
+}  // namespace bitsmith

@@ -1,0 +1,42 @@
+// Models as GGUF files that llama.cpp loads.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "formats/model.h"
+
+namespace bitsmith {
+
+struct GgufExport {
+  // The codec of matrices: "f16", "q8_0", "q4_k", ...; empty: each keeps its own where GGUF has it,
+  // and becomes f16 where it does not. A matrix whose rows are not whole blocks gets another one,
+  // as in llama.cpp: q4_k -> q5_0, q6_k -> q8_0, ..., f16.
+  std::string codec;
+  // Encodes the values of a tensor anew.
+  std::function<std::vector<std::byte>(const CodedTensor& tensor, const Scheme& scheme)> encode;
+  // Called when the bytes of a parameter have been written.
+  std::function<void(const CodedTensor&)> after_write;
+};
+
+struct GgufReport {
+  struct Fallback {
+    std::string tensor;  // its name in the model
+    std::string codec;   // that it got
+    std::string reason;
+  };
+  std::vector<Fallback> fallbacks;
+  uint64_t bytes = 0;  // of the tensors
+  int64_t weights = 0;
+};
+
+// Writes the model: metadata, tokenizer, and tensors in the order of their use. Vectors are F32.
+// The file appears whole or not at all; the same model gives the same bytes. kUnsupported if the
+// model's graph is not what its config.json says (a transformed model), for families without a GGUF
+// architecture, and for tokenizers that GGUF cannot express.
+GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
+                       const GgufExport& options);
+
+}  // namespace bitsmith
