@@ -70,46 +70,18 @@ class IntEncoder final : public Encoder {
     BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout_.total_bytes));
     std::fill(bytes.begin(), bytes.end(), std::byte{0});
     auto* out = reinterpret_cast<uint8_t*>(bytes.data());
-    for (int64_t panel = 0; panel < layout_.panels; ++panel) {
-      write_codes(panel, out + panel * layout_.panel_code_bytes);
-      write_parameters(panel, out);
-    }
+    layout_.pack(codes_.data(), out);
+    for (int64_t panel = 0; panel < layout_.panels; ++panel) write_parameters(panel, out);
   }
 
  private:
-  // Rows of `panel` that exist.
-  int64_t panel_rows(int64_t panel) const {
-    return std::min(IntLayout::kPanelRows, layout_.shape.rows - panel * IntLayout::kPanelRows);
-  }
-
-  void write_codes(int64_t panel, uint8_t* out) const {
-    const int64_t row_begin = panel * IntLayout::kPanelRows;
-    const int64_t lanes = panel_rows(panel);
-    for (int64_t col = 0; col < layout_.shape.cols; ++col) {
-      const int64_t quad = col / IntLayout::kQuadCols;
-      const uint8_t* code = codes_.data() + col * layout_.shape.rows + row_begin;
-      for (int i = 0; i < layout_.plane_count; ++i) {
-        const IntLayout::Plane& plane = layout_.planes[static_cast<size_t>(i)];
-        const int mask = (1 << plane.width) - 1;
-        const int64_t per_vector = 8 / plane.width;
-        const int64_t place = (quad % per_vector) * plane.width;
-        uint8_t* vector = out + plane.offset_bytes + quad / per_vector * IntLayout::kVectorBytes;
-        for (int64_t r = 0; r < lanes; ++r) {
-          const int bits = ((code[r] >> plane.shift) & mask) << place;
-          uint8_t& byte = vector[r * IntLayout::kQuadCols + col % IntLayout::kQuadCols];
-          byte = static_cast<uint8_t>(byte | bits);
-        }
-      }
-    }
-  }
-
   void write_parameters(int64_t panel, uint8_t* out) const {
     const int64_t row_begin = panel * IntLayout::kPanelRows;
     for (int64_t group = 0; group < layout_.groups; ++group) {
       const int64_t vector = panel * layout_.groups + group;
       uint8_t* scales = out + layout_.scales_offset + vector * IntLayout::kPanelRows * 2;
       uint8_t* zeros = out + layout_.zeros_offset + vector * layout_.group_zero_bytes();
-      for (int64_t r = 0; r < panel_rows(panel); ++r) {
+      for (int64_t r = 0; r < layout_.panel_rows(panel); ++r) {
         const auto at = static_cast<size_t>(group * layout_.shape.rows + row_begin + r);
         const uint16_t scale = float_to_f16(scales_[at]);
         std::memcpy(scales + 2 * r, &scale, sizeof(scale));
@@ -131,27 +103,6 @@ class IntEncoder final : public Encoder {
   std::vector<float> inverses_;  // of the scales
   std::vector<float> zeros_;
 };
-
-// Reads one row's codes into `codes` [cols].
-void read_codes(const IntLayout& layout, const uint8_t* in, int64_t row, uint8_t* codes) {
-  const int64_t cols = layout.shape.cols;
-  const uint8_t* panel = in + row / IntLayout::kPanelRows * layout.panel_code_bytes;
-  const int64_t lane = row % IntLayout::kPanelRows * IntLayout::kQuadCols;
-  std::fill_n(codes, cols, uint8_t{0});
-  for (int i = 0; i < layout.plane_count; ++i) {
-    const IntLayout::Plane& plane = layout.planes[static_cast<size_t>(i)];
-    const int mask = (1 << plane.width) - 1;
-    const int64_t per_vector = 8 / plane.width;
-    for (int64_t col = 0; col < cols; ++col) {
-      const int64_t quad = col / IntLayout::kQuadCols;
-      const uint8_t* vector =
-          panel + plane.offset_bytes + quad / per_vector * IntLayout::kVectorBytes;
-      const int byte = vector[lane + col % IntLayout::kQuadCols];
-      const int value = (byte >> (quad % per_vector * plane.width)) & mask;
-      codes[col] = static_cast<uint8_t>(codes[col] | (value << plane.shift));
-    }
-  }
-}
 
 float read_scale(const IntLayout& layout, const uint8_t* in, int64_t row, int64_t group) {
   const int64_t vector = row / IntLayout::kPanelRows * layout.groups + group;
@@ -193,7 +144,7 @@ class IntCodec final : public Codec {
     const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
     std::vector<uint8_t> codes(static_cast<size_t>(shape.cols));
     for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
-      read_codes(layout, in, row, codes.data());
+      layout.unpack_row(in, row, codes.data());
       for (int64_t group = 0; group < layout.groups; ++group) {
         const float scale = read_scale(layout, in, row, group);
         const float zero = read_zero(layout, in, row, group);
