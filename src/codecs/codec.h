@@ -11,6 +11,7 @@
 
 #include "core/options.h"
 #include "core/registry.h"
+#include "core/thread_pool.h"
 #include "tensor/shape.h"
 
 namespace bitsmith {
@@ -24,20 +25,22 @@ struct MatrixShape {
 };
 MatrixShape matrix_shape(const Shape& shape);
 
-// How an encoder chooses the parameters (scale, zero point, codebook) of a group.
+// How an encoder chooses parameters (scale, zero point, codebook).
 struct FitOptions {
-  // 0: from the smallest and largest weight. n > 0: the best of n shrunken ranges, by squared
-  // error.
+  // 0: by the codec's plain rule, often from the smallest and largest weight. n > 0: the best of n
+  // ranges or so, by squared error.
   int search_steps = 0;
-  // Weight of each column's squared error, [columns of the group]; nullptr: all 1.
+  // Weight of each column's squared error, [columns of the group] ([cols] in prepare()); nullptr:
+  // all 1.
   const float* importance = nullptr;
 };
 
 // Encodes one matrix, group by group and column by column, in the order its user (a solver) wants.
 //
 // Weights are passed COLUMN-major: element (row r, column c) of a panel is w[c * stride + r], so
-// that a loop over rows is contiguous. Calls for disjoint row ranges may run at the same time; a
-// result depends only on the weights passed for its own row.
+// that a loop over rows is contiguous. After prepare(), calls for disjoint row ranges may run at
+// the same time; a result depends only on the weights passed for its own row and on what prepare()
+// set.
 class Encoder {
  public:
   virtual ~Encoder() = default;
@@ -47,6 +50,13 @@ class Encoder {
   virtual int64_t group_cols() const = 0;
   // Codes are chosen jointly for this many consecutive columns; divides group_cols().
   virtual int64_t block_cols() const { return 1; }
+
+  // Sets what the whole matrix shares (a scale, a codebook). To be called once, before anything
+  // else.
+  //   weights [rows, cols] row-major, finite; or a sample of the rows
+  // Same result for any number of threads.
+  virtual void prepare(std::span<const float> /*weights*/, const FitOptions& /*fit*/,
+                       ThreadPool& /*pool*/) {}
 
   // Sets the parameters of column group `group` for rows [row_begin, row_begin + row_count).
   //   w column-major [columns of the group][stride]
@@ -109,6 +119,10 @@ class Codec {
   virtual void join_symbols(const MatrixShape& shape, const Options& options, size_t stream,
                             int64_t begin, std::span<const uint8_t> symbols,
                             std::span<std::byte> bytes) const;
+
+  // Whether coding what was decoded, by the plain rules, gives the same values again. Codecs whose
+  // parameters are estimated (from a mean, by clustering) may come to others.
+  virtual bool is_idempotent(const Options&) const { return true; }
 
   // Short name for tables: "int4 g64", "bf16".
   virtual std::string label(const Options& options) const = 0;

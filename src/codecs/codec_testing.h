@@ -22,6 +22,7 @@ inline Encoded encode(const Scheme& scheme, const MatrixShape& shape,
                       const std::vector<float>& weights, ThreadPool& pool,
                       const FitOptions& fit = {}, int64_t chunk_rows = 16) {
   const auto encoder = scheme.codec->encoder(shape, scheme.options);
+  encoder->prepare(weights, fit, pool);
   const auto [rows, cols] = shape;
   const int64_t group_cols = encoder->group_cols();
   const int64_t block_cols = encoder->block_cols();
@@ -108,6 +109,16 @@ inline double relative_mse(const std::vector<float>& a, const std::vector<float>
     power += static_cast<double>(a[i]) * static_cast<double>(a[i]);
   }
   return error / power;
+}
+
+// The distortion of a codec on 256 rows of 2048 independent normal weights.
+inline double gaussian_error(const Scheme& scheme, int search_steps = 0) {
+  const MatrixShape shape{256, 2048};
+  static const auto weights = normal_weights(static_cast<size_t>(shape.rows * shape.cols), 11);
+  static ThreadPool pool;
+  const auto encoded =
+      encode(scheme, shape, weights, pool, FitOptions{.search_steps = search_steps});
+  return relative_mse(weights, encoded.values);
 }
 
 }  // namespace bitsmith::testing

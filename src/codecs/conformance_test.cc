@@ -56,7 +56,7 @@ std::vector<nlohmann::json> option_grid(const PartInfo& info) {
         next.push_back(std::move(options));
       }
     }
-    too_many = too_many || next.size() > 200;
+    too_many = too_many || next.size() > 100;
     if (!too_many) product = std::move(next);
   }
   return too_many ? one_at_a_time : product;
@@ -72,6 +72,13 @@ std::optional<uint64_t> size_or_refused(const Scheme& scheme, const MatrixShape&
   }
 }
 
+// Large matrices are left out for codecs that search for the codes of whole tiles.
+bool is_slow(const Scheme& scheme, const MatrixShape& shape) {
+  return shape.rows * shape.cols > 1100 &&
+         scheme.codec->encoder(shape, scheme.options)->block_cols() > 64 &&
+         shape != MatrixShape{5, 288};
+}
+
 class Conformance : public ::testing::TestWithParam<const Codec*> {
  protected:
   // Calls check(scheme, shape) for every combination that the codec accepts.
@@ -83,6 +90,7 @@ class Conformance : public ::testing::TestWithParam<const Codec*> {
       const Scheme scheme(info.id, options);
       for (const MatrixShape& shape : kShapes) {
         if (!size_or_refused(scheme, shape)) continue;
+        if (is_slow(scheme, shape)) continue;
         ++accepted;
         SCOPED_TRACE(fmt::format("{} on {} x {}", scheme.to_json().dump(), shape.rows, shape.cols));
         check(scheme, shape);
@@ -109,6 +117,7 @@ TEST_P(Conformance, DecodesToWhatTheEncoderReported) {
 TEST_P(Conformance, CodingDecodedValuesChangesNothing) {
   ThreadPool pool(1);
   for_each_combination([&](const Scheme& scheme, const MatrixShape& shape) {
+    if (!scheme.codec->is_idempotent(scheme.options)) return;
     for (const auto& [name, weights] : hard_weights(static_cast<size_t>(shape.rows * shape.cols))) {
       const Encoded once = encode(scheme, shape, weights, pool);
       const Encoded twice = encode(scheme, shape, once.values, pool);

@@ -73,6 +73,8 @@ inline std::vector<std::byte> encode(const Scheme& scheme, const Shape& shape,
                                      const std::vector<float>& values) {
   const MatrixShape m = matrix_shape(shape);
   const auto encoder = scheme.codec->encoder(m, scheme.options);
+  ThreadPool pool(1);
+  encoder->prepare(values, {}, pool);
   std::vector<float> columns(values.size());
   for (int64_t r = 0; r < m.rows; ++r) {
     for (int64_t c = 0; c < m.cols; ++c) {

@@ -80,6 +80,15 @@ void store_panel(const float* panel, int64_t cols, int64_t rows, int64_t col_beg
   }
 }
 
+std::unique_ptr<Encoder> prepared_encoder(const Problem& problem, int search_steps,
+                                          const std::vector<float>& importance, ThreadPool& pool) {
+  auto encoder = problem.scheme.codec->encoder(problem.shape, problem.scheme.options);
+  FitOptions fit{.search_steps = search_steps};
+  if (!importance.empty()) fit.importance = importance.data();
+  encoder->prepare(problem.weights, fit, pool);
+  return encoder;
+}
+
 Solution solve_directly(const Problem& problem, int search_steps,
                         const std::vector<float>& importance, ThreadPool& pool) {
   const auto [rows, cols] = problem.shape;
@@ -89,7 +98,7 @@ Solution solve_directly(const Problem& problem, int search_steps,
   solution.bytes.resize(codec.encoded_bytes(problem.shape, options));
   solution.values.resize(problem.weights.size());
   {
-    const auto encoder = codec.encoder(problem.shape, options);
+    const auto encoder = prepared_encoder(problem, search_steps, importance, pool);
     const int64_t group_cols = encoder->group_cols();
     const int64_t block_cols = encoder->block_cols();
     pool.run(ceil_div(rows, kChunkRows), [&, rows = rows, cols = cols](int64_t chunk, int) {

@@ -23,6 +23,11 @@ void load_panel(const float* w, int64_t cols, int64_t rows, int64_t col_begin, i
 void store_panel(const float* panel, int64_t cols, int64_t rows, int64_t col_begin,
                  int64_t col_count, float* w);
 
+// An encoder for the problem that has seen all of its weights.
+//   importance [cols]: as in solve_directly
+std::unique_ptr<Encoder> prepared_encoder(const Problem& problem, int search_steps,
+                                          const std::vector<float>& importance, ThreadPool& pool);
+
 // Fits each group and takes the nearest codes, all columns on their own.
 //   importance [cols]: weight of each column while groups are fitted; empty: all 1
 Solution solve_directly(const Problem& problem, int search_steps,

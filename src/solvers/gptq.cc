@@ -192,9 +192,12 @@ class Gptq final : public Solver {
     solution.bytes.resize(codec.encoded_bytes(problem.shape, problem.scheme.options));
     solution.values.resize(problem.weights.size());
     {
-      const auto encoder = codec.encoder(problem.shape, problem.scheme.options);
+      const auto importance =
+          settings.weighted ? problem.statistics->importance() : std::vector<float>{};
+      const auto encoder =
+          prepared_encoder(problem, settings.search ? settings.steps : 0, importance, pool);
       if (!problem.weights.empty()) {
-        choose_codes(problem, settings, *encoder, solution.values, pool);
+        choose_codes(problem, settings, importance, *encoder, solution.values, pool);
       }
       encoder->finish(solution.bytes);
     }
@@ -203,7 +206,8 @@ class Gptq final : public Solver {
   }
 
  private:
-  static void choose_codes(const Problem& problem, Settings settings, Encoder& encoder,
+  static void choose_codes(const Problem& problem, Settings settings,
+                           const std::vector<float>& importance, Encoder& encoder,
                            std::vector<float>& values, ThreadPool& pool) {
     const int64_t block_cols = encoder.block_cols();
     if (settings.sweeps > 0 && block_cols > 1) {
@@ -213,7 +217,6 @@ class Gptq final : public Solver {
     }
     settings.batch = ceil_div(settings.batch, block_cols) * block_cols;
     const InputStatistics& statistics = *problem.statistics;
-    const auto importance = settings.weighted ? statistics.importance() : std::vector<float>{};
     const auto moment =
         settings.sweeps > 0 ? single_precision_moment(statistics, pool) : std::vector<float>{};
     const Setup setup{

@@ -365,6 +365,9 @@ class BlockCodec final : public Codec {
         : columns_(std::move(columns)), cols_(cols) {}
     int64_t group_cols() const override { return columns_->group_cols(); }
     int64_t block_cols() const override { return 4; }
+    void prepare(std::span<const float> weights, const FitOptions& fit, ThreadPool& pool) override {
+      columns_->prepare(weights, fit, pool);
+    }
     void fit_group(int64_t group, int64_t row_begin, int64_t row_count, const float* w,
                    int64_t stride, const FitOptions& fit) override {
       columns_->fit_group(group, row_begin, row_count, w, stride, fit);
@@ -426,6 +429,34 @@ TEST(Solvers, WorkWithCodecsThatCodeColumnsJointly) {
     EXPECT_GT(total_error(gptq), total_error(without));
   }
   EXPECT_THROW(solve("gptq", joint, pool, {{"refine", 1}}), Error);
+}
+
+// Whatever a codec needs (a look at the whole matrix, joint columns): what is reported is what the
+// bytes decode to, and feedback pays.
+TEST(Solvers, WorkWithEveryCodec) {
+  ThreadPool pool(2);
+  const MatrixShape shape{40, 256};
+  const auto weights = normal_weights(40 * 256, 23);
+  const InputStatistics statistics(256, correlated_moment(256, 30, 24));
+  for (const Codec* codec : Registry<Codec>::instance().all()) {
+    const Problem problem{weights, shape, &statistics,
+                          Scheme(codec->info().id, nlohmann::json::object())};
+    const auto solved = [&](const char* id, const nlohmann::json& options) {
+      const Solution solution = solve(id, problem, pool, options);
+      EXPECT_EQ(solution.values, testing::decode(problem.scheme, shape, solution.bytes, 0, 40))
+          << id << ", " << problem.scheme.label();
+      return total_error(solution);
+    };
+    const double nearest = solved("nearest", nlohmann::json::object());
+    solved("clip", {{"steps", 4}});
+    const double gptq = solved("gptq", {{"range", "weighted"}, {"steps", 4}});
+    const auto encoder = codec->encoder(shape, problem.scheme.options);
+    const bool lossy =
+        testing::relative_mse(weights, solve("nearest", problem, pool).values) > 1e-5;
+    if (lossy && encoder->block_cols() < 32) {
+      EXPECT_LT(gptq, nearest) << problem.scheme.label();
+    }
+  }
 }
 
 TEST(InputStatistics, RefusesBadNumbers) {
