@@ -1,0 +1,63 @@
+// Layout and code functions of the codec `trellis`.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "codecs/codec.h"
+
+namespace bitsmith {
+
+// A row is cut into tiles of 256 columns; the last has as many as are left, rounded up to a
+// multiple of 32. A tile of n columns is a closed string of n * bits bits. The state of column t is
+// the 16 bits of the string that end with its own `bits` bits, i.e. bits [(t+1) bits - 16,
+// (t+1) bits), indices modulo the length of the string, the first one highest:
+//
+//     bits = 2:     ... | c(t-3) | c(t-2) | c(t-1) | c(t) | c(t+1) ...
+//                                         state(t)   ^ lowest two bits
+//
+// and the weight is scale * value(state). Bit i of the string is bit 31 - i % 32 of word i / 32.
+//
+// The tensor's bytes are two sections, each filled with zero bytes to a multiple of 64:
+//     words   for each panel of 16 rows, for each word of the row (its tiles one after the other):
+//             16 words of 32 bits, one per row
+//     scales  for each panel, for each group: 16 binary16, one per row
+struct TrellisLayout {
+  static constexpr int64_t kTileCols = 256;
+  static constexpr int64_t kPanelRows = 16;
+
+  // `group`: 0 or a multiple of 256.
+  TrellisLayout(const MatrixShape& shape, int bits, int64_t group);
+
+  MatrixShape shape;
+  int bits;
+  int64_t tiles;        // of a row
+  int64_t group_tiles;  // tiles that share a scale
+  int64_t groups;       // of a row
+  int64_t row_words;
+  int64_t scales_offset;
+  int64_t total_bytes;
+
+  int64_t tile_words() const { return kTileCols / 32 * bits; }  // of all tiles but the last
+  // Columns of a tile, those included that fill it up to a multiple of 32.
+  int64_t tile_cols(int64_t tile) const {
+    return std::min(kTileCols, ceil_div(shape.cols - tile * kTileCols, 32) * 32);
+  }
+  int64_t word_offset(int64_t row, int64_t word) const {
+    return (row / kPanelRows * row_words + word) * 64 + row % kPanelRows * 4;
+  }
+  int64_t scale_offset(int64_t row, int64_t group) const {
+    return scales_offset + (row / kPanelRows * groups + group) * 32 + row % kPanelRows * 2;
+  }
+};
+
+// The values of all 2^16 states x, about normally distributed; 32-bit unsigned arithmetic:
+//   3inst   y = 89226354 x + 64248484;  the sum of the two binary16 of (y & 8fff8fff) ^ 3b603b60
+//   mcg     the same with y = cbac1fed x
+//   mul1    y = 83dcd12d x;  (the sum of its four bytes - 510) / 128
+// Tseng et al. 2024 (QTIP), arXiv:2406.11235; multipliers: ExLlamaV3.
+const std::vector<float>& trellis_values(const std::string& code);
+
+}  // namespace bitsmith

@@ -1,0 +1,40 @@
+// The best path through a trellis of shift registers, for every SIMD target.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace bitsmith {
+
+// A shift register of 16 bits takes `bits` new bits at each step, from the low end; its content
+// after a step is the state, and values[state] is what the step decodes to.
+inline constexpr int kTrellisStateBits = 16;
+
+class TrellisSearch {
+ public:
+  // bits 1 to 4; values [2^16], kept by reference.
+  TrellisSearch(int bits, const std::vector<float>& values);
+
+  // States of the closed path with little Σ weights[t] * (x[t] - value)²: the register before the
+  // first step holds what the last step leaves. n steps, n * bits >= 16; n is even.
+  //   weights [n] or nullptr: all 1
+  // Tail-biting in two passes: the free best path of the numbers turned by n / 2 gives the
+  // register's content at the seam, from which the second pass starts and to which it returns. The
+  // exact best path would need a pass for each content. O(n 2^16) time, n 2^(16 - bits) bytes.
+  // Tseng et al. 2024 (QTIP), arXiv:2406.11235, section 3.2 and algorithm 4.
+  void closed_path(const float* x, const float* weights, int64_t n, uint16_t* states);
+
+ private:
+  static constexpr int kFree = -1;
+  // The best path whose first state is any (kFree) or has `overlap` as its high bits, and whose
+  // last state then has it as its low bits.
+  void path(const float* x, const float* weights, int64_t n, int overlap, uint16_t* states);
+
+  int bits_;
+  const std::vector<float>& values_;
+  std::vector<float> cost_;    // [2^16] of the best path that ends in a state
+  std::vector<float> least_;   // [2^(16 - bits)] of the states that lead to the same next ones
+  std::vector<uint8_t> from_;  // [n][2^(16 - bits)]: the high bits of the best of them
+};
+
+}  // namespace bitsmith
