@@ -20,23 +20,14 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
+import block_codecs
+import grouped_codecs
+from grouped_codecs import FormatError, ceil_div, require
+
 DTYPES = {"F32": numpy.dtype("<f4"), "F16": numpy.dtype("<f2"), "BF16": numpy.dtype("<u2"),
           "U8": numpy.dtype("u1")}
 PLAIN_CODECS = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
 FILE_PREFIX = "bitsmith.file/"
-
-
-class FormatError(Exception):
-    pass
-
-
-def require(condition, message):
-    if not condition:
-        raise FormatError(message)
-
-
-def ceil_div(a, b):
-    return -(-a // b)
 
 
 def checksum(data):
@@ -474,12 +465,13 @@ def decode_tensor(entry, stored):
         else:
             values = numbers.astype("<f4")
     else:
-        require(codec == "int" or codec in GGML, f"unknown codec {codec}")
+        decoders = {"int": decode_int, **grouped_codecs.DECODERS, **block_codecs.DECODERS}
+        require(codec in decoders or codec in GGML, f"unknown codec {codec}")
         require(dtype == "U8" and stored_shape == [len(data)], "dtype or shape")
-        if codec == "int":
-            values = decode_int(data, rows, columns, options)
-        else:
+        if codec in GGML:
             values = decode_ggml(data, rows, columns, codec, options)
+        else:
+            values = decoders[codec](data, rows, columns, options)
     return values.reshape(entry["shape"])
 
 

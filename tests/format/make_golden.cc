@@ -2,16 +2,21 @@
 //
 //     make_golden FOLDER VECTORS
 //
-// Codes, scales and zero points are drawn at random and packed here, bit by bit as docs/FORMAT.md
-// says, and the expected values are computed from them directly: neither comes from the codecs
-// under test. Blocks of ggml and their values come from VECTORS (tests/vectors/ggml), which ggml
-// decoded. Golden files are written once and never again; new features get new files.
+// For `int` and plain numbers, codes, scales and zero points are drawn at random and packed here,
+// bit by bit as docs/FORMAT.md says, and the expected values are computed from them directly:
+// neither comes from the codecs under test. Blocks of ggml and their values come from VECTORS
+// (tests/vectors/ggml), which ggml decoded. For the other codecs, random weights are encoded and
+// the values are those that the codec decodes; decode_checkpoint.py, written from the
+// specification, must find the same. Golden files are written once and never again; new features
+// get new files.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <vector>
 
+#include "codecs/codec_testing.h"
 #include "core/output_file.h"
 #include "core/random.h"
 #include "formats/checkpoint.h"
@@ -132,6 +137,20 @@ Golden read_ggml(const std::filesystem::path& vectors, const std::string& codec,
       std::vector<std::byte>(4 * block_bytes), std::vector<float>(4 * block_cols)};
   std::memcpy(golden.bytes.data(), file.data(), golden.bytes.size());
   std::memcpy(golden.values.data(), file.data() + blocks * block_bytes, 16 * block_cols);
+  return golden;
+}
+
+// Random weights, encoded without a solver.
+Golden make_encoded(const std::string& codec, const nlohmann::json& options,
+                    const MatrixShape& shape, Random& random, const FitOptions& fit = {}) {
+  Golden golden{Scheme(codec, options), {}, {}};
+  std::vector<float> weights(static_cast<size_t>(shape.rows * shape.cols));
+  for (float& w : weights) w = static_cast<float>(random.normal()) * 0.05F;
+  ThreadPool pool(1);
+  golden.bytes = bitsmith::testing::encode(golden.scheme, shape, weights, pool, fit).bytes;
+  golden.values.resize(weights.size());
+  golden.scheme.codec->decode(shape, golden.scheme.options, golden.bytes, 0, shape.rows,
+                              golden.values.data());
   return golden;
 }
 
@@ -257,6 +276,87 @@ void write_ggml(const std::filesystem::path& folder, const std::filesystem::path
   file.write(folder / "ggml");
 }
 
+using SchemeList = std::vector<std::pair<std::string, nlohmann::json>>;
+
+// A file of encoded matrices of 19 x 70: short last panels, groups, quads and vectors.
+void write_encoded(const std::filesystem::path& stem, uint64_t seed, const SchemeList& schemes) {
+  Random random(seed);
+  GoldenFile file({19, 70}, make_encoded("nf4", {{"scale", "e4m3"}}, {19, 70}, random));
+  for (size_t i = 0; i < schemes.size(); ++i) {
+    const auto& [codec, options] = schemes[i];
+    file.linear(fmt::format("{}.{}", codec, i), {19, 70},
+                make_encoded(codec, options, {19, 70}, random));
+  }
+  file.write(stem);
+}
+
+void write_tables(const std::filesystem::path& folder) {
+  write_encoded(folder / "tables", 2027,
+                {{"codebook", {{"bits", 4}, {"scope", "row"}}},
+                 {"codebook", {{"bits", 2}, {"scope", "group"}, {"group", 32}}},
+                 {"codebook", {{"bits", 8}, {"scope", "tensor"}}},
+                 {"codebook", {{"bits", 3}, {"scope", "tensor_scaled"}, {"group", 16}}},
+                 {"ternary", {{"group", 32}}},
+                 {"ternary", {{"group", 0}, {"symmetric", false}}},
+                 {"binary", {{"group", 16}}},
+                 {"binary", {{"group", 0}, {"mean", true}}},
+                 {"planes", {{"planes", 3}, {"group", 32}}},
+                 {"planes", {{"planes", 2}, {"digit", "trit"}, {"group", 0}}},
+                 {"planes", {{"planes", 4}, {"digit", "bit"}, {"mean", true}, {"group", 64}}}});
+}
+
+void write_grids(const std::filesystem::path& folder) {
+  write_encoded(
+      folder / "grids", 2026,
+      {{"minifloat", {{"exponent", 4}, {"mantissa", 3}, {"reserved", "nan"}, {"group", 0}}},
+       {"minifloat", {{"exponent", 5}, {"mantissa", 2}, {"reserved", "ieee"}, {"scale", "e8m0"}}},
+       {"minifloat", {{"exponent", 3}, {"mantissa", 0}, {"group", 16}, {"scale", "e4m3"}}},
+       {"minifloat", {{"exponent", 0}, {"mantissa", 4}, {"group", 5}, {"scale", "e5m3"}}},
+       {"nf4", {{"group", 16}}},
+       {"mxfp", {{"element", "e2m1"}}},
+       {"mxfp", {{"element", "e2m3"}, {"rule", "ceil"}}},
+       {"mxfp", {{"element", "e3m2"}, {"rule", "even"}}},
+       {"mxfp", {{"element", "e4m3"}, {"rule", "best"}}},
+       {"mxfp", {{"element", "e5m2"}}},
+       {"mxint", {{"bits", 8}}},
+       {"mxint", {{"bits", 3}}},
+       {"bfp", {{"bits", 5}}},
+       {"nvfp4", nlohmann::json::object()},
+       {"pot", {{"bits", 4}}},
+       {"pot", {{"bits", 3}, {"zero", false}, {"scale", "e8m0"}}},
+       {"apot", {{"bits", 6}, {"terms", 2}}},
+       {"log2", {{"bits", 5}, {"second", 2}, {"fraction", 3}}},
+       {"bitmod", {{"bits", 3}, {"group", 32}}},
+       {"bitmod", {{"bits", 4}, {"group", 0}, {"scale", "e8m0"}}},
+       {"power", {{"bits", 4}}},
+       {"power", {{"bits", 3}, {"per_group", true}, {"group", 16}, {"scale", "e4m3"}}}});
+}
+
+void write_blocks(const std::filesystem::path& folder) {
+  write_encoded(folder / "blocks", 2028,
+                {{"vector", {{"bits", 4}}},
+                 {"vector", {{"dim", 3}, {"bits", 5}, {"stages", 3}}},
+                 {"vector", {{"dim", 8}, {"bits", 3}, {"scope", "position"}}},
+                 {"vector", {{"dim", 2}, {"bits", 9}, {"scaled", true}, {"group", 32}}},
+                 {"e8", {{"group", 0}}},
+                 {"e8", {{"group", 16}}},
+                 {"pvq", {{"group", 0}}},
+                 {"pvq", {{"dim", 16}, {"pulses", 9}, {"gain_bits", 7}, {"group", 32}}}});
+}
+
+void write_trellis(const std::filesystem::path& folder) {
+  Random random(2029);
+  GoldenFile file({17, 290}, make_encoded("trellis", {{"bits", 2}}, {17, 290}, random));
+  for (const char* code : {"3inst", "mcg", "mul1"}) {
+    for (int bits = 1; bits <= 4; ++bits) {
+      file.linear(fmt::format("{}.{}", code, bits), {3, 290},
+                  make_encoded("trellis", {{"bits", bits}, {"code", code}, {"group", 256}},
+                               {3, 290}, random));
+    }
+  }
+  file.write(folder / "trellis");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -270,6 +370,11 @@ int main(int argc, char** argv) {
     for (const EntropyCoder* coder : Registry<EntropyCoder>::instance().all()) {
       write_entropy(argv[1], coder->info().id);
     }
+    write_ggml(argv[1], argv[2]);
+    write_grids(argv[1]);
+    write_tables(argv[1]);
+    write_blocks(argv[1]);
+    write_trellis(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());
     return 1;

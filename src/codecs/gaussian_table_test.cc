@@ -1,0 +1,104 @@
+// The distortion of codecs on a Gaussian source, beside what theory and others say, as a table.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "codecs/codec_testing.h"
+
+namespace bitsmith {
+namespace {
+
+struct Row {
+  const char* codec;
+  nlohmann::json options;
+  int search_steps = 0;
+  double known = 0;  // the figure of a paper or of an independent implementation; 0: none
+};
+
+const std::vector<Row>& rows() {
+  using nlohmann::json;
+  static const std::vector<Row> kRows = {
+      {"int", {{"bits", 4}, {"group", 128}}, 0, 0.01010},
+      {"int", {{"bits", 4}, {"group", 32}}, 0, 0.00652},
+      {"int", {{"bits", 4}, {"group", 32}}, 20},
+      {"int", {{"bits", 3}, {"group", 128}}, 0, 0.0464},
+      {"int", {{"bits", 2}, {"group", 128}}, 0, 0.253},
+      {"int", {{"bits", 2}, {"group", 128}}, 20},
+      {"minifloat", {{"exponent", 4}, {"mantissa", 3}, {"group", 0}}},
+      {"minifloat", {{"exponent", 3}, {"mantissa", 2}, {"group", 64}}, 20},
+      {"minifloat", {{"exponent", 2}, {"mantissa", 1}, {"group", 64}}, 20},
+      {"nf4", {{"group", 64}}},
+      {"nf4", {{"group", 64}}, 20},
+      {"nf4", {{"group", 64}, {"scale", "e4m3"}}, 20},
+      {"mxfp", {{"rule", "floor"}}, 0, 0.01321},
+      {"mxfp", {{"rule", "ceil"}}, 0, 0.01330},
+      {"mxfp", {{"rule", "even"}}, 0, 0.01250},
+      {"mxfp", {{"rule", "best"}}, 0, 0.01244},
+      {"mxfp", {{"element", "e2m3"}}},
+      {"mxfp", {{"element", "e4m3"}}},
+      {"mxint", {{"bits", 8}}},
+      {"bfp", {{"bits", 4}, {"group", 16}}},
+      {"nvfp4", {{"rule", "amax"}}, 0, 0.00904},
+      {"nvfp4", {{"rule", "four_over_six"}}, 0, 0.00755},
+      {"nvfp4", {{"rule", "best"}}, 0, 0.00659},
+      {"pot", {{"bits", 4}, {"group", 64}}, 20},
+      {"pot", {{"bits", 3}, {"zero", false}, {"group", 64}}, 20},
+      {"apot", {{"bits", 4}, {"group", 64}}, 20},
+      {"log2", {{"bits", 4}, {"group", 64}}, 20},
+      {"power", {{"bits", 4}, {"group", 64}}, 20},
+      {"codebook", {{"bits", 1}, {"scope", "tensor"}}, 0, 0.3634},
+      {"codebook", {{"bits", 2}, {"scope", "tensor"}}, 0, 0.1175},
+      {"codebook", {{"bits", 3}, {"scope", "tensor"}}, 0, 0.03455},
+      {"codebook", {{"bits", 4}, {"scope", "tensor"}}, 0, 0.009497},
+      {"codebook", {{"bits", 4}, {"scope", "tensor_scaled"}, {"group", 64}}, 20},
+      {"ternary", {{"group", 0}}, 0, 0.1902},
+      {"ternary", {{"group", 128}}},
+      {"binary", {{"group", 0}}, 0, 0.3634},
+      {"planes", {{"planes", 2}, {"group", 128}}},
+      {"planes", {{"planes", 3}, {"group", 128}}},
+      {"planes", {{"planes", 2}, {"digit", "trit"}, {"group", 128}}},
+      {"vector", {{"dim", 2}, {"bits", 4}}},
+      {"vector", {{"dim", 4}, {"bits", 8}}},
+      {"vector", {{"dim", 8}, {"bits", 8}, {"stages", 2}}},
+      {"e8", json::object(), 0, 0.0913},
+      {"pvq", {{"pulses", 6}, {"gain_bits", 4}}},
+      {"trellis", {{"bits", 1}, {"code", "3inst"}}, 0, 0.2674},
+      {"trellis", {{"bits", 2}, {"code", "3inst"}}, 0, 0.0687},
+      {"trellis", {{"bits", 2}, {"code", "mul1"}}, 0, 0.0683},
+      {"trellis", {{"bits", 3}, {"code", "mul1"}}, 0, 0.0174},
+      {"trellis", {{"bits", 4}, {"code", "mul1"}}, 0, 0.00447},
+      {"sparse", {{"density", 0.5}, {"of", 4}}},
+      {"sparse", {{"density", 0.5}, {"of", 0}}},
+  };
+  return kRows;
+}
+
+// bits per weight: of a matrix of 4096 x 4096, side information included. mse: of 32 rows of 2048
+// weights, relative to their power. D(R): 2^(-2 bits per weight), below which no code gets.
+TEST(GaussianTable, IsAboveTheBoundAndNearWhatIsKnown) {
+  const MatrixShape shape{32, 2048};
+  const auto weights = testing::normal_weights(32 * 2048, 13);
+  ThreadPool pool;
+  std::printf("%-44s %8s %10s %10s %10s\n", "codec", "bpw", "mse", "known", "D(R)");
+  for (const Row& row : rows()) {
+    const Scheme scheme(row.codec, row.options);
+    const auto encoded =
+        testing::encode(scheme, shape, weights, pool, FitOptions{row.search_steps, nullptr});
+    const double mse = testing::relative_mse(weights, encoded.values);
+    const double bits =
+        8.0 * static_cast<double>(scheme.codec->encoded_bytes({4096, 4096}, scheme.options)) /
+        (4096.0 * 4096.0);
+    const double bound = std::pow(2.0, -2 * bits);
+    const std::string name = scheme.label() + (row.search_steps > 0 ? ", searched" : "");
+    const std::string known = row.known > 0 ? fmt::format("{:.5f}", row.known) : "";
+    std::printf("%-44s %8.4f %10.5f %10s %10.5f\n", name.c_str(), bits, mse, known.c_str(), bound);
+    EXPECT_GT(mse, bound) << name;
+    if (row.known > 0) {
+      EXPECT_NEAR(mse / row.known, 1.0, 0.03) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitsmith

@@ -1,0 +1,150 @@
+"""Slow decoders of the codecs that code several columns as one (docs/FORMAT.md, section 5)."""
+
+import functools
+import itertools
+
+import numpy
+
+from grouped_codecs import Grouped, bit_planes, ceil_div, f16, require, up64
+
+
+def blocks_of(data, rows, columns, dim, bits, group, header, scaled):
+    require(group % dim == 0, "group of whole blocks")
+    return Grouped(data, rows, ceil_div(columns, dim), bit_planes(bits), group // dim, header,
+                   (2,) if scaled else ())
+
+
+def decode_vector(data, rows, columns, options):
+    dim, bits, stages = options["dim"], options["bits"], options["stages"]
+    blocks = ceil_div(columns, dim)
+    positions = blocks if options["scope"] == "position" else 1
+    numbers = stages * positions * 2 ** bits * dim
+    tensor = blocks_of(data, rows, columns, dim, bits * stages,
+                       options["group"] if options["scaled"] else 0, 2 * numbers, options["scaled"])
+    entries = numpy.frombuffer(data, "<f2", numbers).astype("<f4")
+    entries = entries.reshape(stages, positions, 2 ** bits, dim)
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for column in range(columns):
+            block = column // dim
+            code = tensor.code(row, block)
+            total = numpy.float32(0)
+            for stage in range(stages):
+                index = code >> stage * bits & 2 ** bits - 1
+                total = total + entries[stage, block if positions > 1 else 0, index, column % dim]
+            if options["scaled"]:
+                total = total * f16(tensor.parameter(row, block // tensor.group_columns, 0))
+            result[row, column] = total
+    return result
+
+
+@functools.cache
+def e8_patterns():
+    small, twelve = [], []
+    for odd in itertools.product((1, 3, 5), repeat=8):
+        norm = sum(x * x for x in odd)  # 4 |a|²
+        if norm <= 40:
+            small.append((norm, odd))
+        elif norm == 48:
+            twelve.append(odd)
+    patterns = [odd for _, odd in sorted(small)]
+    return patterns + [twelve[j * 224 // 29] for j in range(29)]
+
+
+def decode_e8(data, rows, columns, options):
+    tensor = blocks_of(data, rows, columns, 8, 16, options["group"], 0, True)
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for column in range(columns):
+            block = column // 8
+            code = tensor.code(row, block)
+            odd = e8_patterns()[code >> 8]
+            negative = [code >> i + 1 & 1 for i in range(7)]
+            # The sum of the signed halves of odd numbers is even.
+            total = sum(-x if n else x for x, n in zip(odd, negative))
+            negative.append(0 if (total + odd[7]) % 4 == 0 else 1)
+            i = column % 8
+            x = (-odd[i] if negative[i] else odd[i]) / 2 + (0.25 if code & 1 else -0.25)
+            scale = f16(tensor.parameter(row, block // tensor.group_columns, 0))
+            result[row, column] = numpy.float32(x) * scale
+    return result
+
+
+@functools.cache
+def pyramid_points(n, k):
+    if k == 0:
+        return 1
+    if n == 0:
+        return 0
+    return pyramid_points(n - 1, k) + pyramid_points(n, k - 1) + pyramid_points(n - 1, k - 1)
+
+
+def pyramid_point(n, k, index):
+    index %= pyramid_points(n, k)
+    point = []
+    for left in range(n - 1, -1, -1):
+        for value in itertools.chain([0], *((m, -m) for m in range(1, k + 1))):
+            count = pyramid_points(left, k - abs(value))
+            if index < count:
+                break
+            index -= count
+        point.append(value)
+        k -= abs(value)
+    return point
+
+
+def decode_pvq(data, rows, columns, options):
+    dim, pulses, gain_bits = options["dim"], options["pulses"], options["gain_bits"]
+    bits = (pyramid_points(dim, pulses) - 1).bit_length() + gain_bits
+    tensor = blocks_of(data, rows, columns, dim, bits, options["group"], 0, True)
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for block in range(ceil_div(columns, dim)):
+            code = tensor.code(row, block)
+            point = pyramid_point(dim, pulses, code >> gain_bits)
+            scale = f16(tensor.parameter(row, block // tensor.group_columns, 0))
+            largest = 2 ** gain_bits - 1
+            length = scale * (numpy.float32(code & largest) / numpy.float32(largest))
+            unit = length / numpy.sqrt(numpy.float32(sum(y * y for y in point)))
+            for i in range(min(dim, columns - block * dim)):
+                result[row, block * dim + i] = unit * numpy.float32(point[i])
+    return result
+
+
+def trellis_value(name, x):
+    if name == "mul1":
+        y = x * 0x83dcd12d & 0xffffffff
+        return numpy.float32((sum(y.to_bytes(4, "little")) - 510) / 128)
+    y = x * 0xcbac1fed if name == "mcg" else x * 89226354 + 64248484
+    y = (y & 0x8fff8fff) ^ 0x3b603b60
+    return f16(y & 0xffff) + f16(y >> 16 & 0xffff)
+
+
+def decode_trellis(data, rows, columns, options):
+    bits, group = options["bits"], options["group"]
+    tiles = ceil_div(columns, 256)
+    group_tiles = min(group // 256, tiles) if group else tiles
+    groups = ceil_div(tiles, group_tiles) if tiles else 0
+    words = ceil_div(columns, 32) * bits
+    panels = ceil_div(rows, 16)
+    scales = panels * words * 64
+    require(len(data) == scales + up64(panels * groups * 32), "trellis: size")
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for tile in range(tiles):
+            n = min(256, ceil_div(columns - tile * 256, 32) * 32)
+            text = ""
+            for word in range(tile * 8 * bits, tile * 8 * bits + n * bits // 32):
+                at = (row // 16 * words + word) * 64 + row % 16 * 4
+                text += format(int.from_bytes(data[at:at + 4], "little"), "032b")
+            at = scales + (row // 16 * groups + tile // group_tiles) * 32 + row % 16 * 2
+            scale = f16(int.from_bytes(data[at:at + 2], "little"))
+            for column in range(min(n, columns - tile * 256)):
+                end = (column + 1) * bits
+                state = int((text + text)[len(text) + end - 16:len(text) + end], 2)
+                result[row, tile * 256 + column] = scale * trellis_value(options["code"], state)
+    return result
+
+
+DECODERS = {"vector": decode_vector, "e8": decode_e8, "pvq": decode_pvq,
+            "trellis": decode_trellis}
