@@ -225,7 +225,7 @@ class CodebookCodec final : public Codec {
     const bool grouped = scope == "group" || scope == "tensor_scaled";
     return fmt::format("codebook{} {}{}", options.integer("bits"),
                        scope == "tensor_scaled" ? "tensor" : scope,
-                       grouped ? " " + group_label(options.integer("group")) : "");
+                       grouped ? fmt::format(" {}", group_label(options.integer("group"))) : "");
   }
 
  private:

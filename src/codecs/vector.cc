@@ -393,7 +393,7 @@ class VectorCodec final : public Codec {
     const Format format(options);
     return fmt::format("vector d{} {}x{}b{}{}", format.dim, format.stages, format.bits,
                        format.per_position ? " product" : "",
-                       format.scaled ? " " + group_label(format.group) : "");
+                       format.scaled ? fmt::format(" {}", group_label(format.group)) : "");
   }
 
  private:

@@ -17,7 +17,7 @@ class Numbers final : public ImageDataset {
   int64_t size() const override { return count_; }
   Image image(int64_t i) const override { return {0, 0, 0, {}, {static_cast<float>(i)}}; }
   int64_t label(int64_t i) const override { return labels_ ? i % 8 : kNoLabel; }
-  std::string name(int64_t i) const override { return "image " + std::to_string(i); }
+  std::string name(int64_t i) const override { return fmt::format("image {}", i); }
 
  private:
   int64_t count_;

@@ -215,8 +215,11 @@ void check_real_model(const std::string& name, size_t parameters, int64_t weight
   EXPECT_FALSE(model.tokenizer_files.empty());
 
   const TemporaryFolder folder;
-  CheckpointContents contents{model.graph,           model.config,   model.parameters,
-                              model.tokenizer_files, json::object(), nullptr};
+  CheckpointContents contents;
+  contents.graph = model.graph;
+  contents.config = model.config;
+  contents.parameters = model.parameters;
+  contents.tokenizer_files = model.tokenizer_files;
   write_checkpoint(folder / "m.bitsmith", contents);
   const Model copy = open_model(folder / "m.bitsmith");
   SilentProgress progress;
