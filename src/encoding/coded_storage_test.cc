@@ -30,15 +30,15 @@ TEST_P(Storage, EveryCodecComesBackByteForByte) {
   ThreadPool pool(2);
   for (const Codec* codec : Registry<Codec>::instance().all()) {
     const Scheme scheme(codec->info().id, nlohmann::json::object());
-    const CodedTensor shape_only{"w", {67, 192}, scheme, {}};
+    const CodedTensor shape_only{"w", {67, 768}, scheme, {}};
     const auto size = codec->encoded_bytes(shape_only.matrix(), scheme.options);
-    const auto weights = testing::normal_weights(67 * 192, 1);
+    const auto weights = testing::normal_weights(67 * 768, 1);
     ThreadPool one(1);
     std::vector<std::vector<std::byte>> contents = {
         testing::encode(scheme, shape_only.matrix(), weights, one).bytes,
         std::vector<std::byte>(size), std::vector<std::byte>(size, std::byte{0xff})};
     for (const auto& bytes : contents) {
-      const CodedTensor tensor{"w", {67, 192}, scheme, bytes};
+      const CodedTensor tensor{"w", {67, 768}, scheme, bytes};
       const auto stored = encode_storage(tensor, *GetParam(), pool);
       EXPECT_EQ(encode_storage(tensor, *GetParam(), one), stored);
       EXPECT_GE(stored.size() * kLargestExpansion, bytes.size());
