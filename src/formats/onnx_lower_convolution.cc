@@ -1,6 +1,7 @@
 // ONNX's convolutions, pooling and resizing.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "formats/onnx_lowering.h"
 
@@ -186,7 +187,10 @@ Resizing read_resizing(const Lowering& node, size_t scales_input, size_t sizes_i
   for (const int64_t axis : node.integers("axes").value_or(std::vector<int64_t>{})) {
     axes.push_back(node.axis(axis, x.size()));
   }
-  for (size_t i = 0; axes.empty() && i < x.size(); ++i) axes.push_back(i);
+  if (axes.empty()) {
+    axes.resize(x.size());
+    std::iota(axes.begin(), axes.end(), size_t{0});
+  }
   std::vector<double> given;
   if (by_size) {
     given = numbers_of(node.constant(sizes_input));
