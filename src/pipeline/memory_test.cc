@@ -95,7 +95,9 @@ TEST(SamplingPlan, KeepsTheCachesWithinAQuarter) {
     const SamplingPlan plan = plan_sampling(cache, cache, ram);
     EXPECT_GE(plan.together, 1);
     EXPECT_LE(plan.together, 32);
-    if (plan.together > 1) EXPECT_LE(static_cast<uint64_t>(plan.together) * cache, ram / 4);
+    if (plan.together > 1) {
+      EXPECT_LE(static_cast<uint64_t>(plan.together) * cache, ram / 4);
+    }
     EXPECT_EQ(plan.release_weights, cache > ram / 4);
   }
 }

@@ -173,8 +173,13 @@ TEST(CheckBudget, AnImpossibleOneNamesTheSmallestAndThatOneWorks) {
   EXPECT_THROW(job.check_budget({bits - 0.002, std::nullopt}), Error);
   EXPECT_THROW(job.check_budget({std::nullopt, size - 1}), Error);
   const Survey survey = made_up_survey(job);
-  EXPECT_EQ(job.plan({bits, std::nullopt}, nullptr, &survey).tensor_bytes, smallest);
-  EXPECT_EQ(job.plan({std::nullopt, size}, nullptr, &survey).tensor_bytes, smallest);
+  const auto planned_bytes = [&](const Budget& budget) {
+    return make_plan(job.model, job.tasks, job.recipe,
+                     parameter_budget(job.model, budget, job.overhead_bytes()), &survey)
+        .tensor_bytes;
+  };
+  EXPECT_EQ(planned_bytes({bits, std::nullopt}), smallest);
+  EXPECT_EQ(planned_bytes({std::nullopt, size}), smallest);
 }
 
 TEST(CheckBudget, AChoiceNeedsOne) {
