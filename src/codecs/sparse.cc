@@ -191,10 +191,8 @@ class SparseCodec final : public Codec {
     return std::make_unique<SparseEncoder>(Format(shape, options));
   }
 
-  bool is_idempotent(const Options& options) const override {
-    const Scheme inner = Format::parse_inner(options.text("inner"));
-    return inner.codec->is_idempotent(inner.options);
-  }
+  // The survivors of what was decoded may be others: zeros among them are pruned first.
+  bool is_idempotent(const Options&) const override { return false; }
 
   // A hostile mask may have too few survivors (the others are not used) or too many (they are 0).
   void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,

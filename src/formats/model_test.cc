@@ -14,13 +14,11 @@ std::string refusal(const std::filesystem::path& path, ErrorCode code) {
 TEST(OpenModel, NamesFormatsThatItDoesNotRead) {
   const TemporaryFolder folder;
   const std::vector<std::pair<std::string, std::string>> files = {
-      {"b.onnx", "an ONNX file"},
       {"c.pt", "a PyTorch archive"},
       {"d.bin", "a PyTorch archive"},
       {"e.tflite", "a TensorFlow Lite file"},
       {"f.txt", "no model that bitsmith knows"},
       {"g", "no model that bitsmith knows"}};
-  write_bytes(folder / "b.onnx", "\x08\x07");
   write_bytes(folder / "c.pt", "PK\x03\x04zip");
   write_bytes(folder / "d.bin", "\x80\x02pickle");
   write_bytes(folder / "e.tflite", "\x1c__\x01TFL3__");

@@ -246,11 +246,19 @@ void lower_resize(Lowering& node) {
       coordinates != "asymmetric" && coordinates != "align_corners") {
     node.unsupported(fmt::format("coordinate_transformation_mode '{}'", coordinates));
   }
+  const Resizing resizing = read_resizing(node, 2, 3);
+  for (size_t axis = 0; axis < resizing.sizes.size(); ++axis) {
+    // ONNX then counts with an extent that is no whole number; its versions differ in it.
+    const double extent = static_cast<double>(node.shape(0)[axis]) * resizing.scales[axis];
+    if (coordinates == "align_corners" && std::abs(extent - std::round(extent)) > 1e-4) {
+      node.unsupported(fmt::format("align_corners to {} positions", extent));
+    }
+  }
   const bool antialias = node.integer("antialias", 0) != 0 && mode != "nearest";
   if (antialias || node.text("keep_aspect_ratio_policy", "stretch") != "stretch") {
     node.unsupported("antialiasing or keep_aspect_ratio_policy");
   }
-  resize(node, read_resizing(node, 2, 3),
+  resize(node, resizing,
          {.mode = mode,
           .coordinates = coordinates,
           .rounding = node.text("nearest_mode", "round_prefer_floor")});

@@ -379,6 +379,7 @@ TEST(Compress, AFullDiskLeavesNoHalfOfAFile) {
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
     EXPECT_THAT(message, AllOf(HasSubstr("cannot write"), HasSubstr("File too large")));
     EXPECT_EQ(read_bytes(job.request.output), "the old file");
+    if (!std::filesystem::exists(job.partial())) continue;  // no step was finished
     for (const auto& entry : std::filesystem::directory_iterator(job.partial())) {
       EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();
     }

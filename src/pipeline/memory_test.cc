@@ -32,7 +32,7 @@ CalibrationSet sizes(int64_t length, int64_t count, int64_t probes) {
 }
 
 TEST(MemoryEstimate, KeepsWithinAnyRamThatIsNotRefused) {
-  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", {}));
+  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", nlohmann::json::object()));
   const Model model = model_of(small);
   for (const int64_t length : {16, 512, 4096}) {
     for (const int64_t count : {1, 100, 100000}) {
@@ -51,7 +51,7 @@ TEST(MemoryEstimate, KeepsWithinAnyRamThatIsNotRefused) {
 }
 
 TEST(MemoryEstimate, RefusesTooLittleWithTheSmallestThatWorks) {
-  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", {}));
+  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", nlohmann::json::object()));
   const Model model = model_of(small);
   const CalibrationSet set = sizes(4096, 4, 2);
   const MemoryEstimate e = estimate(model, &set);
@@ -71,7 +71,7 @@ TEST(MemoryEstimate, RefusesTooLittleWithTheSmallestThatWorks) {
 }
 
 TEST(MemoryEstimate, GrowsWithEverythingThatIsHeld) {
-  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", {}));
+  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", nlohmann::json::object()));
   const Model model = model_of(small);
   const CalibrationSet set = sizes(512, 16, 8);
   const CalibrationSet longer = sizes(1024, 16, 8);
@@ -81,13 +81,13 @@ TEST(MemoryEstimate, GrowsWithEverythingThatIsHeld) {
   EXPECT_GT(estimate(model, &set, false, 4).fixed_bytes, base);
   nlohmann::json wide = testing::small_config("llama");
   wide["intermediate_size"] = 4096;
-  const testing::SmallModel wider(wide, Scheme("f32", {}));
+  const testing::SmallModel wider(wide, Scheme("f32", nlohmann::json::object()));
   // Second moments of 4096 features in float64 alone.
   EXPECT_GT(estimate(model_of(wider), &set).fixed_bytes, base + 8 * 4096 * 4096);
 }
 
 TEST(SamplingPlan, KeepsTheCachesWithinAQuarter) {
-  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", {}));
+  const testing::SmallModel small(testing::small_config("llama"), Scheme("f32", nlohmann::json::object()));
   const uint64_t cache = sequence_cache_bytes(model_of(small), 512);
   // 2 layers of 2 heads of 16 keys and 16 values, in 2 bytes.
   EXPECT_EQ(cache, 512u * 2 * 2 * 16 * 2 * 2);

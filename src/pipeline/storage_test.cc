@@ -170,7 +170,7 @@ TEST(Workspace, ARecordThatDoesNotFitLeavesTheOldOne) {
   }
   EXPECT_EQ(workspace.load("one"), json("old"));
   EXPECT_EQ(read_bytes(folder / "w" / "bytes.bin"), "old");
-  EXPECT_EQ(file_count(folder / "w"), 3u);  // with job.json; no half of a file
+  EXPECT_EQ(file_count(folder / "w"), 4u);  // with job.json and the lock; no half of a file
 }
 
 TEST(TemporaryWorkspace, IsItsOwnAndGoesAway) {
