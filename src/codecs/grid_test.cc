@@ -172,9 +172,9 @@ TEST(GridCodecs, MatchTheoryOfTheirLevels) {
   const auto near = [](const Scheme& scheme, const std::vector<double>& levels) {
     const double expected = best_gaussian_distortion(levels);
     const double error = gaussian_error(scheme, 60);
-    // A row of 2048 numbers fits its scale to them, up to 3 % better than the source's best scale.
+    // A row of 2048 numbers fits its scale to them, up to 5 % better than the source's best scale.
     EXPECT_LT(error / expected, 1.02) << scheme.label() << ": " << error;
-    EXPECT_GT(error / expected, 0.96) << scheme.label() << ": " << error;
+    EXPECT_GT(error / expected, 0.94) << scheme.label() << ": " << error;
   };
   EXPECT_NEAR(best_gaussian_distortion({-1.5, -0.5, 0.5, 1.5}), 0.1188, 0.0001);  // Max 1960
   near(Scheme("pot", {{"bits", 2}, {"group", 0}}), {-1, 0, 1});
