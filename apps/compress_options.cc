@@ -17,7 +17,7 @@ void CompressOptions::add_common(CLI::App& command) {
   command.add_option_function<std::string>(
       "--entropy",
       [this](const std::string& id) { request.overrides.push_back("encode.id=\"" + id + "\""); },
-      "entropy-code the file losslessly: huffman, rans or none (default: what the recipe says)");
+      "lossless coding of the file: huffman, rans or none (default: the recipe's)");
   command.add_option("--calibration", request.calibration,
                      "text like that which the model will see; never the text you evaluate on. "
                      "Without it the model writes its own");
