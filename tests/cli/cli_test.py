@@ -137,7 +137,7 @@ class CommandLine(unittest.TestCase):
             self.assertIn("bitsmith " + command + " ", text)
             self.assertIn("Examples:", text)
             for line in text.splitlines():
-                self.assertLessEqual(len(line), 150, line)
+                self.assertLessEqual(len(line), 110, line)
 
     # Errors
 
@@ -392,7 +392,7 @@ class CommandLine(unittest.TestCase):
             text = self.works(command, "--help")
             self.assertRegex(text, "Examples?:")
             for line in text.splitlines():
-                self.assertLessEqual(len(line), 150, line)
+                self.assertLessEqual(len(line), 110, line)
 
     @needs_compiler
     def test_compress_refuses_before_it_works(self):
