@@ -34,9 +34,6 @@ class ApotCodec final : public GridCodec {
                        group_label(options.integer("group")), scale == "f16" ? "" : " " + scale);
   }
 
-  // Sums of powers are rounded: a group may be matched better by the next scale.
-  bool is_idempotent(const Options&) const override { return false; }
-
  protected:
   GridFormat format(const Options& options) const override {
     const int bits = static_cast<int>(options.integer("bits"));

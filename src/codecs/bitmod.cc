@@ -15,9 +15,6 @@ class BitmodCodec final : public GridCodec {
                        group_label(options.integer("group")), scale == "f16" ? "" : " " + scale);
   }
 
-  // Of grids that fit equally well, another may be taken.
-  bool is_idempotent(const Options&) const override { return false; }
-
  protected:
   // Signed by 0 1 2 4 (3 bits) or 0 .5 1 1.5 2 3 4 6 (4 bits), with the code of -0 replaced, and
   // divided by 4.

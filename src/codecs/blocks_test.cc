@@ -51,13 +51,13 @@ TEST(BlockCodecs, BitsPerWeightAreExact) {
   EXPECT_DOUBLE_EQ(bpw(Scheme("trellis", {{"bits", 2}, {"group", 256}})), 2 + 16 / 256.0);
 }
 
-// Vectors along rows: near the codebook for numbers of the same rate (clustering ends in a local
-// minimum), better in more dimensions, and not below the bound 2^-2R.
+// Vectors along rows: better than the codebook for numbers of the same rate, better still in more
+// dimensions, and not below the bound 2^-2R.
 TEST(Vector, GainsFromDimension) {
   const double one = gaussian_error(Scheme("codebook", {{"bits", 2}, {"scope", "tensor"}}));
   const double two = gaussian_error(Scheme("vector", {{"dim", 2}, {"bits", 4}}));
   const double four = gaussian_error(Scheme("vector", {{"dim", 4}, {"bits", 8}}));
-  EXPECT_LT(two, 1.1 * one);
+  EXPECT_LT(two, 0.96 * one);
   EXPECT_LT(four, 0.96 * two);
   EXPECT_GT(four, 0.0625);
 }
@@ -231,7 +231,7 @@ TEST(Pyramid, NearestComesCloseToExhaustiveSearch) {
       most = std::max(most, cosine());
     }
     pyramid.nearest(x.data(), point.data());
-    EXPECT_GE(cosine(), 0.97 * most);
+    EXPECT_GE(cosine(), 0.999 * most);
   }
 }
 
@@ -286,7 +286,7 @@ TEST(TrellisSearch, ComesCloseToExhaustiveSearch) {
     found += error_of(states);
     best += least;
   }
-  EXPECT_LT(found, 6 * best);  // a string as short as the register is the hardest case
+  EXPECT_LT(found, 3 * best);  // a string as short as the register is the hardest case
 }
 
 // QTIP, table 1, and an independent implementation of the same codes.

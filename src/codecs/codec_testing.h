@@ -112,8 +112,9 @@ inline double relative_mse(const std::vector<float>& a, const std::vector<float>
 }
 
 // The distortion of a codec on 256 rows of 2048 independent normal weights.
-inline double gaussian_error(const Scheme& scheme, int search_steps = 0) {
-  const MatrixShape shape{256, 2048};
+//   rows: of 2^19 numbers in all
+inline double gaussian_error(const Scheme& scheme, int search_steps = 0, int64_t rows = 256) {
+  const MatrixShape shape{rows, (256 * 2048) / rows};
   static const auto weights = normal_weights(static_cast<size_t>(shape.rows * shape.cols), 11);
   static ThreadPool pool;
   const auto encoded =

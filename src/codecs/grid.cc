@@ -23,6 +23,9 @@ Grid::Grid(std::vector<float> levels, int unused) : levels_(std::move(levels)) {
   lowest_ = level(codes_.front());
   highest_ = level(codes_.back());
   for (size_t i = 1; i < codes_.size(); ++i) {
+    const float gap = level(codes_[i]) - level(codes_[i - 1]);
+    const float size = std::max(std::fabs(level(codes_[i])), std::fabs(level(codes_[i - 1])));
+    resolved_ = resolved_ && gap > std::ldexp(size, -20);
     const float midway = 0.5F * (level(codes_[i - 1]) + level(codes_[i]));
     const bool tie_down = codes_[i - 1] % 2 == 0 && codes_[i] % 2 != 0;
     thresholds_.push_back(tie_down ? std::nextafter(midway, std::numeric_limits<float>::infinity())
@@ -166,7 +169,14 @@ class GridFit {
     const uint32_t pattern = std::min(
         plain_pattern(data, format_.grids[static_cast<size_t>(grid)], extreme), largest(grid));
     Choice best{pattern, grid, error_of(data, grid, pattern)};
-    if (format_.scale == ScaleFormat::kF16 || best.error == 0) return best;
+    if (best.error == 0) return best;
+    if (format_.scale == ScaleFormat::kF16) {
+      // The product with a long level, divided by it again, may be just below the scale.
+      if (pattern < largest(grid) && error_of(data, grid, pattern + 1) == 0) {
+        return {pattern + 1, grid, 0};
+      }
+      return best;
+    }
     if (format_.rule == ScaleRule::kFourOverSix) {
       try_pattern(data, grid, nearest_scale(format_.scale, extreme * 1.5F, tensor_scale_), best);
     }
@@ -378,10 +388,12 @@ std::unique_ptr<Encoder> GridCodec::encoder(const MatrixShape& shape,
 }
 
 bool GridCodec::is_idempotent(const Options& options) const {
-  // With the best scale, the group of the largest weight need not have the largest scale, which is
-  // what the tensor's is made from.
+  // With the best scale, or one of several grids, the group of the largest weight need not have the
+  // largest scale, which is what the tensor's is made from.
   const GridFormat meaning = format(options);
-  return meaning.rule != ScaleRule::kBest || !has_tensor_scale(meaning.scale);
+  const bool chosen = meaning.rule == ScaleRule::kBest || meaning.grids.size() > 1;
+  if (chosen && has_tensor_scale(meaning.scale)) return false;
+  return std::ranges::all_of(meaning.grids, &Grid::is_resolved);
 }
 
 void GridCodec::decode(const MatrixShape& shape, const Options& options,

@@ -31,6 +31,8 @@ class Grid {
   float lowest() const { return lowest_; }
   float highest() const { return highest_; }
   bool symmetric() const { return symmetric_; }
+  // Whether float32 arithmetic tells all levels apart: none are closer than 2^-20 of themselves.
+  bool is_resolved() const { return resolved_; }
 
  private:
   std::vector<float> levels_;      // by code
@@ -40,6 +42,7 @@ class Grid {
   float lowest_ = 0;
   float highest_ = 0;
   bool symmetric_ = true;
+  bool resolved_ = true;
 };
 
 // How the scale of a group is chosen without a solver's search.
@@ -53,7 +56,7 @@ class Grid {
 //   kFourOverSix E4M3: the extreme on the outermost level or on 2/3 of it, whichever has the
 //                smaller error (Cook et al. 2025, arXiv:2512.02010)
 //   kBest        the least error of all scales near it
-// 8-bit scales of all rules but kBest: where a neighbouring scale represents the group exactly,
+// All rules but kBest: where a neighbouring scale represents the group exactly,
 // that one is taken, so that coding decoded values again changes nothing.
 enum class ScaleRule : uint8_t { kExtreme, kFloor, kCeil, kEven, kFourOverSix, kBest };
 

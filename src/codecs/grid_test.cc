@@ -171,10 +171,9 @@ std::vector<double> with_negatives(const std::vector<double>& magnitudes) {
 TEST(GridCodecs, MatchTheoryOfTheirLevels) {
   const auto near = [](const Scheme& scheme, const std::vector<double>& levels) {
     const double expected = best_gaussian_distortion(levels);
-    const double error = gaussian_error(scheme, 60);
-    // A row of 2048 numbers fits its scale to them, up to 5 % better than the source's best scale.
-    EXPECT_LT(error / expected, 1.02) << scheme.label() << ": " << error;
-    EXPECT_GT(error / expected, 0.94) << scheme.label() << ": " << error;
+    // Rows so long that a scale cannot be fitted to the few numbers that lie outside.
+    const double error = gaussian_error(scheme, 60, 8);
+    EXPECT_NEAR(error / expected, 1.0, 0.02) << scheme.label() << ": " << error;
   };
   EXPECT_NEAR(best_gaussian_distortion({-1.5, -0.5, 0.5, 1.5}), 0.1188, 0.0001);  // Max 1960
   near(Scheme("pot", {{"bits", 2}, {"group", 0}}), {-1, 0, 1});

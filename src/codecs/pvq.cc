@@ -104,6 +104,31 @@ void Pyramid::nearest(const float* x, int* point) const {
     yy += 2 * point[best] + 1;
     ++point[best];
   }
+  // Placing one pulse after the other ends near the best point; moving single pulses on to it, or
+  // to a point that no such move improves.
+  const auto moved = [&](int from, int to) {
+    const double with =
+        xy - std::fabs(static_cast<double>(x[from])) + std::fabs(static_cast<double>(x[to]));
+    return with * with / (yy + 2 * (point[to] - point[from] + 1));
+  };
+  while (true) {
+    double most = xy * xy / yy * (1 + 1e-12);
+    int best_from = -1;
+    int best_to = -1;
+    for (int from = 0; from < dim_; ++from) {
+      for (int to = 0; to < dim_ && point[from] > 0; ++to) {
+        if (from == to || moved(from, to) <= most) continue;
+        most = moved(from, to);
+        best_from = from;
+        best_to = to;
+      }
+    }
+    if (best_from < 0) break;
+    xy += std::fabs(static_cast<double>(x[best_to])) - std::fabs(static_cast<double>(x[best_from]));
+    yy += 2 * (point[best_to] - point[best_from] + 1);
+    --point[best_from];
+    ++point[best_to];
+  }
   for (int i = 0; i < dim_; ++i) {
     if (x[i] < 0) point[i] = -point[i];
   }

@@ -191,7 +191,8 @@ class SparseCodec final : public Codec {
     return std::make_unique<SparseEncoder>(Format(shape, options));
   }
 
-  // The survivors of what was decoded may be others: zeros among them are pruned first.
+  // A survivor that was coded as 0 may lose its place to another zero, which moves the others to
+  // other groups.
   bool is_idempotent(const Options&) const override { return false; }
 
   // A hostile mask may have too few survivors (the others are not used) or too many (they are 0).

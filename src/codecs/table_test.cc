@@ -84,15 +84,18 @@ TEST(LloydMax, FewDifferentNumbersAreTheLevels) {
 }
 
 TEST(Codebook, IsLloydMax) {
-  const std::vector<std::pair<int, double>> expected = {
-      {1, 0.3634}, {2, 0.1175}, {3, 0.03455}, {4, 0.009497}};
-  for (const auto& [bits, distortion] : expected) {
+  struct Row {
+    int bits;
+    double distortion;
+    double in_row;  // of the best codebook for 2048 numbers: by dynamic programming, 60 rows
+  };
+  for (const auto& [bits, distortion, in_row] :
+       {Row{1, 0.3634, 0.3620}, Row{2, 0.1175, 0.1163}, Row{3, 0.03455, 0.03365},
+        Row{4, 0.009497, 0.008755}}) {
     const double error = gaussian_error(Scheme("codebook", {{"bits", bits}, {"scope", "tensor"}}));
     EXPECT_NEAR(error / distortion, 1.0, 0.005) << bits << " bits: " << error;
-    // Each of 2048 numbers fits its own row a little better.
     const double row = gaussian_error(Scheme("codebook", {{"bits", bits}, {"scope", "row"}}));
-    EXPECT_LT(row, error);
-    EXPECT_GT(row, 0.9 * error);
+    EXPECT_NEAR(row / in_row, 1.0, 0.02) << bits << " bits: " << row;
   }
 }
 
@@ -101,8 +104,11 @@ TEST(Codebook, ErrorFallsWithBits) {
     double previous = 1;
     for (int bits = 1; bits <= 8; ++bits) {
       const double error = gaussian_error(Scheme("codebook", {{"bits", bits}, {"scope", scope}}));
-      // From 3 bits on, each of the 8 numbers of a group can have an entry of its own.
-      EXPECT_LE(error, previous) << scope << bits;
+      if (std::string(scope) == "group" && bits == 8) {
+        EXPECT_EQ(error, previous);  // 128 entries were enough for the 128 numbers of a group
+      } else {
+        EXPECT_LT(error, previous) << scope << bits;
+      }
       previous = error;
     }
   }

@@ -107,18 +107,37 @@ void TrellisSearch::path(const float* x, const float* weights, int64_t n, int ov
 }
 
 void TrellisSearch::closed_path(const float* x, const float* weights, int64_t n, uint16_t* states) {
-  BITSMITH_ASSERT(n % 2 == 0 && n * bits_ >= kTrellisStateBits);
-  const int64_t half = n / 2;
-  std::vector<float> turned(x, x + n);
-  std::rotate(turned.begin(), turned.begin() + half, turned.end());
-  std::vector<float> turned_weights;
-  if (weights != nullptr) {
-    turned_weights.assign(weights, weights + n);
-    std::rotate(turned_weights.begin(), turned_weights.begin() + half, turned_weights.end());
+  BITSMITH_ASSERT(n * bits_ >= kTrellisStateBits);
+  // One cut, opposite to the ends, is as good as several where most of the path is far from both.
+  const int64_t cuts = n * bits_ < 8 * kTrellisStateBits ? std::min<int64_t>(n - 1, 15) : 1;
+  std::vector<float> turned(static_cast<size_t>(n));
+  std::vector<float> turned_weights(weights != nullptr ? turned.size() : 0);
+  std::vector<uint16_t> trial(turned.size());
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t cut = 1; cut <= cuts; ++cut) {
+    const int64_t first = cut * n / (cuts + 1);
+    std::rotate_copy(x, x + first, x + n, turned.begin());
+    if (weights != nullptr) {
+      std::rotate_copy(weights, weights + first, weights + n, turned_weights.begin());
+    }
+    path(turned.data(), weights != nullptr ? turned_weights.data() : nullptr, n, kFree,
+         trial.data());
+    // What the state before column 0 shares with that of column 0.
+    const int overlap =
+        trial[static_cast<size_t>(n - 1 - first)] & static_cast<int>((kStates >> bits_) - 1);
+    path(x, weights, n, overlap, trial.data());
+    double error = 0;
+    for (int64_t t = 0; t < n && cuts > 1; ++t) {
+      const double difference =
+          static_cast<double>(x[t]) - static_cast<double>(values_[trial[static_cast<size_t>(t)]]);
+      error +=
+          (weights != nullptr ? static_cast<double>(weights[t]) : 1.0) * difference * difference;
+    }
+    if (error < least) {
+      least = error;
+      std::ranges::copy(trial, states);
+    }
   }
-  path(turned.data(), weights != nullptr ? turned_weights.data() : nullptr, n, kFree, states);
-  const int overlap = states[half - 1] & static_cast<int>((kStates >> bits_) - 1);
-  path(x, weights, n, overlap, states);
 }
 
 }  // namespace bitsmith

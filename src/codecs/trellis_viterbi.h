@@ -16,11 +16,12 @@ class TrellisSearch {
   TrellisSearch(int bits, const std::vector<float>& values);
 
   // States of the closed path with little Σ weights[t] * (x[t] - value)²: the register before the
-  // first step holds what the last step leaves. n steps, n * bits >= 16; n is even.
+  // first step holds what the last step leaves. n steps, n * bits >= 16.
   //   weights [n] or nullptr: all 1
   // Tail-biting in two passes: the free best path of the numbers turned by n / 2 gives the
   // register's content at the seam, from which the second pass starts and to which it returns. The
-  // exact best path would need a pass for each content. O(n 2^16) time, n 2^(16 - bits) bytes.
+  // exact best path would need a pass for each content. Paths of fewer than 128 bits, where the seam
+  // is never far, take the best of up to 15 turns. O(n 2^16) time, n 2^(16 - bits) bytes.
   // Tseng et al. 2024 (QTIP), arXiv:2406.11235, section 3.2 and algorithm 4.
   void closed_path(const float* x, const float* weights, int64_t n, uint16_t* states);
 

@@ -17,6 +17,9 @@ namespace {
 // Vectors of one task: parts of fixed size, whatever the number of threads.
 constexpr int64_t kPart = 512;
 
+// Iterations end when one gains less than this part of the error.
+constexpr double kLeastGain = 2e-4;
+
 std::span<const float> vector_at(const VectorSample& sample, int64_t i) {
   return std::span(sample.x).subspan(static_cast<size_t>(i * sample.dim),
                                      static_cast<size_t>(sample.dim));
@@ -94,9 +97,12 @@ class Lloyd {
         nearest_(static_cast<size_t>(sample.count())),
         error_(nearest_.size()) {}
 
-  void iterate() {
+  // Returns the error before the update.
+  double iterate() {
     assign();
+    const double error = std::accumulate(error_.begin(), error_.end(), 0.0);
     update();
+    return error;
   }
   const std::vector<float>& entries() const { return entries_; }
 
@@ -174,7 +180,12 @@ std::vector<float> cluster_vectors(const VectorSample& sample, int64_t entries, 
     return few;
   }
   Lloyd lloyd(sample, draw_entries(sample, entries, stream, pool), pool);
-  for (int i = 0; i < iterations; ++i) lloyd.iterate();
+  double previous = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < iterations; ++i) {
+    const double error = lloyd.iterate();
+    if (error > previous * (1 - kLeastGain)) break;
+    previous = error;
+  }
   return lloyd.entries();
 }
 
