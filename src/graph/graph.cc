@@ -154,7 +154,7 @@ std::vector<Block> find_blocks(const Graph& graph) {
     const bool last = i + 1 == n;
     if (!last && (live.size() != 1 || !has_matrix)) continue;
     block.end = i + 1;
-    block.output = last ? graph.outputs[0] : live[0];
+    block.output = live.back();            // of several outputs at the end: the one made last
     if (!has_matrix && !blocks.empty()) {  // a tail without matrices belongs to the block before it
       blocks.back().end = block.end;
       blocks.back().output = block.output;

@@ -487,6 +487,23 @@ TEST(Graph, InputsThatAreReadLateKeepBlocksWhole) {
   EXPECT_EQ(blocks[0].end, 2u);
 }
 
+TEST(Graph, AnOutputInTheMiddleIsACutPointAndNotTheLastBlocksOutput) {
+  Bench b;
+  const auto project = [&](const std::string& name, ValueId x) {
+    return ops::linear(b.graph, name, x, b.parameter({4, 4}));
+  };
+  const ValueId one = project("one", b.input({kBatch, 4}));
+  const ValueId two = project("two", one);
+  const ValueId three = project("three", two);
+  b.graph.outputs = {two, three};
+  const std::vector<Block> blocks = find_blocks(b.graph);
+  ASSERT_EQ(blocks.size(), 3u);
+  EXPECT_EQ(blocks[0].output, one);
+  EXPECT_EQ(blocks[1].output, two);
+  EXPECT_EQ(blocks[2].input, two);
+  EXPECT_EQ(blocks[2].output, three);
+}
+
 TEST(Graph, DeadNodesGo) {
   Bench b;
   const ValueId x = b.input({kBatch, 4});
