@@ -33,6 +33,7 @@ void add_compress(CLI::App& app) {
       "Example:\n"
       "  bitsmith compress models/classics-7m --bits 3.0 --calibration novels.txt -o "
       "small.bitsmith\n\n"
+      "Never evaluate on the text that you calibrate with.\n"
       "Ctrl-C, a crash or kill -9 lose nothing: the same command goes on where it stopped. "
       "Finished\n"
       "steps lie in <output>.partial/ until the end.");

@@ -19,8 +19,7 @@ void CompressOptions::add_common(CLI::App& command) {
       [this](const std::string& id) { request.overrides.push_back("encode.id=\"" + id + "\""); },
       "lossless coding of the file: huffman, rans or none (default: the recipe's)");
   command.add_option("--calibration", request.calibration,
-                     "text like that which the model will see; never the text you evaluate on. "
-                     "Without it the model writes its own");
+                     "text like what the model will see; without it the model writes its own");
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();
   command

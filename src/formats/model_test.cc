@@ -31,6 +31,12 @@ TEST(OpenModel, NamesFormatsThatItDoesNotRead) {
   EXPECT_THAT(refusal(folder.path(), ErrorCode::kNotFound), HasSubstr("has no config.json"));
 }
 
+TEST(OpenModel, KnowsONNXByItsContent) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "b.onnx", "\x08\x07");  // only ir_version
+  EXPECT_THAT(refusal(folder / "b.onnx", ErrorCode::kCorrupt), HasSubstr("no graph"));
+}
+
 TEST(OpenModel, OpensCheckpointsUnderAnyName) {
   const TemporaryFolder folder;
   const SmallModel source;

@@ -46,7 +46,7 @@ void check_memory(const MemoryEstimate& estimate, uint64_t ram_bytes);
 //   cache_bytes: sequence_cache_bytes(), keys and values of one sequence in the native executor
 struct SamplingPlan {
   int64_t together = 1;          // sequences that share each reading of the weights
-  bool release_weights = false;  // the model does not fit: its pages are dropped after each use
+  bool release_weights = false;  // the model takes over half: its pages are dropped after each use
 };
 uint64_t sequence_cache_bytes(const Model& model, int64_t length);
 SamplingPlan plan_sampling(uint64_t model_bytes, uint64_t cache_bytes, uint64_t ram_bytes);
