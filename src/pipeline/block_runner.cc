@@ -10,31 +10,51 @@ namespace {
 // depends on the number of threads.
 constexpr int64_t kGroup = 4;
 
-}  // namespace
+constexpr int64_t kRows = 64;  // decoded by one task
 
-void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out) {
+// Decodes rows in parallel, each part to where `place(first row, rows)` says, and refuses the first
+// weight that is not finite.
+template <class Place>
+void decode_checked(const CodedTensor& tensor, ThreadPool& pool, const Place& place) {
+  struct Bad {
+    int64_t index = -1;
+    float weight = 0;
+  };
   const MatrixShape shape = tensor.matrix();
-  constexpr int64_t kRows = 64;
-  const int64_t chunks = ceil_div(shape.rows, kRows);
-  std::vector<int64_t> bad(static_cast<size_t>(chunks), -1);  // the first in each chunk
-  pool.run(chunks, [&](int64_t chunk, int) {
-    const int64_t begin = chunk * kRows;
+  std::vector<Bad> bad(static_cast<size_t>(ceil_div(shape.rows, kRows)));
+  pool.run(static_cast<int64_t>(bad.size()), [&](int64_t part, int) {
+    const int64_t begin = part * kRows;
     const int64_t count = std::min(kRows, shape.rows - begin);
-    tensor.decode(begin, count, out + begin * shape.cols);
-    const auto finite = [](float w) { return std::isfinite(w); };
-    const float* first = out + begin * shape.cols;
-    const float* end = first + count * shape.cols;
-    const float* found = std::find_if_not(first, end, finite);
-    if (found != end) bad[static_cast<size_t>(chunk)] = found - out;
+    float* const out = place(begin, count);
+    tensor.decode(begin, count, out);
+    float* const end = out + count * shape.cols;
+    float* const found = std::find_if_not(out, end, [](float w) { return std::isfinite(w); });
+    if (found != end) bad[static_cast<size_t>(part)] = {begin * shape.cols + (found - out), *found};
   });
   release_pages(tensor.bytes);
-  for (const int64_t i : bad) {
-    if (i < 0) continue;
+  for (const Bad& b : bad) {
+    if (b.index < 0) continue;
     fail(ErrorCode::kCorrupt,
          "tensor '{}': the weight at row {}, column {} is {}; only finite weights can be "
          "compressed",
-         tensor.name, i / shape.cols, i % shape.cols, out[i]);
+         tensor.name, b.index / shape.cols, b.index % shape.cols, b.weight);
   }
+}
+
+}  // namespace
+
+void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out) {
+  const int64_t cols = tensor.matrix().cols;
+  decode_checked(tensor, pool, [&](int64_t begin, int64_t) { return out + begin * cols; });
+}
+
+void check_finite(const CodedTensor& tensor, ThreadPool& pool) {
+  const int64_t cols = tensor.matrix().cols;
+  decode_checked(tensor, pool, [&](int64_t, int64_t count) {
+    thread_local std::vector<float> rows;
+    rows.resize(static_cast<size_t>(count * cols));
+    return rows.data();
+  });
 }
 
 BlockParameters::BlockParameters(const Context& context, size_t begin, size_t end) {

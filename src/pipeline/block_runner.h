@@ -30,6 +30,8 @@ class BlockParameters {
 // Decodes a whole tensor, rows in parallel, into out [rows * cols]; releases the file's pages.
 // Throws kCorrupt, naming the tensor, if a weight is not finite.
 void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out);
+// The same without the values.
+void check_finite(const CodedTensor& tensor, ThreadPool& pool);
 
 // What flows into a block: token ids [1, T] int64 for the first, activations [1, T, C] for others.
 using SequenceInput = std::function<at::Tensor(int64_t sequence)>;

@@ -57,7 +57,7 @@ struct CompressReport {
   uint64_t peak_memory_bytes = 0;  // measured
   bool resumed = false;
   double earlier_seconds = 0;  // of earlier runs, until their last finished steps
-  double bpw() const;  // of all parameters, as the file holds them
+  double bpw() const;          // of all parameters, as the file holds them
   nlohmann::json to_json() const;
 };
 

@@ -45,19 +45,6 @@ json identity(const std::filesystem::path& path) {
           static_cast<int64_t>(time.time_since_epoch().count())};
 }
 
-// Parameters that are kept as they are and read by every forward pass: norms and biases. (Matrices
-// are checked when they are decoded.)
-void check_finite(const Model& model, const std::vector<MatrixTask>& tasks) {
-  ThreadPool pool(1);
-  for (const auto& [name, tensor] : model.parameters) {
-    const auto is_it = [&](const MatrixTask& task) { return task.tensor == &tensor; };
-    if (std::ranges::any_of(tasks, is_it)) continue;
-    const MatrixShape shape = tensor.matrix();
-    std::vector<float> values(static_cast<size_t>(shape.rows * shape.cols));
-    decode_tensor(tensor, pool, values.data());
-  }
-}
-
 }  // namespace
 
 Job::Job(const CompressRequest& r)
@@ -70,7 +57,6 @@ Job::Job(const CompressRequest& r)
   if (tasks.empty()) {
     fail(ErrorCode::kUnsupported, "'{}' has no matrices to compress", r.model.string());
   }
-  check_finite(model, tasks);
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
@@ -114,6 +100,17 @@ MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) con
   return estimate_memory(model, blocks, tasks,
                          {calibration, request.calibration.empty(), surveyed,
                           request.threads > 0 ? request.threads : ThreadPool::processors()});
+}
+
+void Job::check_weights(ThreadPool& pool, Progress& progress) const {
+  progress.begin("check weights", static_cast<double>(model.parameter_bytes()));
+  double done = 0;
+  for (const auto& [name, tensor] : model.parameters) {
+    progress.update(done, name);
+    check_finite(tensor, pool);
+    done += static_cast<double>(tensor.bytes.size());
+  }
+  progress.end();
 }
 
 void Job::check_ram(bool surveyed) const {

@@ -32,6 +32,8 @@ struct Job {
   // What the job takes at one time. `calibration`: its sizes, nullptr if the recipe needs none.
   // surveyed: as plan and sweep always do, compress if there is a choice
   MemoryEstimate memory(const CalibrationSet* calibration, bool surveyed) const;
+  // Throws kCorrupt, naming the tensor, if a weight is not finite. Reads the whole model once.
+  void check_weights(ThreadPool& pool, Progress& progress) const;
   // Throws kImpossibleBudget, before any work, if --ram is too little.
   void check_ram(bool surveyed) const;
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -97,14 +96,6 @@ SolveRate sample_solver(const Context& context, const MatrixTask& task, const Re
   const MatrixShape sampled{std::min(shape.rows, wanted), shape.cols};
   std::vector<float> weights(static_cast<size_t>(sampled.rows * sampled.cols));
   task.tensor->decode(0, sampled.rows, weights.data());
-  const auto bad = std::ranges::find_if_not(weights, [](float w) { return std::isfinite(w); });
-  if (bad != weights.end()) {
-    const int64_t i = bad - weights.begin();
-    fail(ErrorCode::kCorrupt,
-         "tensor '{}': the weight at row {}, column {} is {}; only finite weights can be "
-         "compressed",
-         task.tensor->name, i / sampled.cols, i % sampled.cols, *bad);
-  }
   std::optional<InputStatistics> statistics;
   const Chosen<Solver>* solver = &solver_for(recipe, task);
   if (calibrated && task.linear()) {

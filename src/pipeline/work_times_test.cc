@@ -10,7 +10,8 @@ namespace {
 
 class WorkTimesTest : public ::testing::Test {
  protected:
-  WorkTimesTest() : small_(testing::small_config("llama"), Scheme("f32", nlohmann::json::object())) {
+  WorkTimesTest()
+      : small_(testing::small_config("llama"), Scheme("f32", nlohmann::json::object())) {
     model_.graph = small_.graph;
     model_.parameters = small_.parameters;
     blocks_ = find_blocks(model_.graph);
