@@ -92,7 +92,6 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   job.check_ram(surveyed);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  job.check_weights(pool, progress);
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
   TemporaryWorkspace temporary("plan");
@@ -122,7 +121,6 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   job.check_output();
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  job.check_weights(pool, progress);
   const std::filesystem::path partial = request.output.string() + ".partial";
   Workspace workspace(partial, job.key(), request.restart);
 

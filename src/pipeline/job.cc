@@ -45,6 +45,18 @@ json identity(const std::filesystem::path& path) {
           static_cast<int64_t>(time.time_since_epoch().count())};
 }
 
+// Throws kCorrupt, naming the tensor, if a weight is not finite. Reads the whole model once.
+void check_weights(const Model& model, ThreadPool& pool, Progress& progress) {
+  progress.begin("check weights", static_cast<double>(model.parameter_bytes()));
+  double done = 0;
+  for (const auto& [name, tensor] : model.parameters) {
+    progress.update(done, name);
+    check_finite(tensor, pool);
+    done += static_cast<double>(tensor.bytes.size());
+  }
+  progress.end();
+}
+
 }  // namespace
 
 Job::Job(const CompressRequest& r)
@@ -102,17 +114,6 @@ MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) con
                           request.threads > 0 ? request.threads : ThreadPool::processors()});
 }
 
-void Job::check_weights(ThreadPool& pool, Progress& progress) const {
-  progress.begin("check weights", static_cast<double>(model.parameter_bytes()));
-  double done = 0;
-  for (const auto& [name, tensor] : model.parameters) {
-    progress.update(done, name);
-    check_finite(tensor, pool);
-    done += static_cast<double>(tensor.bytes.size());
-  }
-  progress.end();
-}
-
 void Job::check_ram(bool surveyed) const {
   std::optional<CalibrationSet> sizes;
   if (recipe.sequences > 0) sizes = plan_calibration(model, calibration_request());
@@ -120,8 +121,17 @@ void Job::check_ram(bool surveyed) const {
 }
 
 std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progress) const {
-  if (recipe.sequences == 0) return std::nullopt;
-  return make_calibration_set(model, calibration_request(), pool, progress);
+  std::optional<CalibrationSet> set;
+  const auto make = [&] {
+    if (recipe.sequences == 0) return;
+    set = make_calibration_set(model, calibration_request(), pool, progress);
+  };
+  // A bad text costs less to find than a bad weight; a model with a bad weight writes no text.
+  const bool has_text = !request.calibration.empty();
+  if (has_text) make();
+  check_weights(model, pool, progress);
+  if (!has_text) make();
+  return set;
 }
 
 void Job::check_output() const {

@@ -32,8 +32,6 @@ struct Job {
   // What the job takes at one time. `calibration`: its sizes, nullptr if the recipe needs none.
   // surveyed: as plan and sweep always do, compress if there is a choice
   MemoryEstimate memory(const CalibrationSet* calibration, bool surveyed) const;
-  // Throws kCorrupt, naming the tensor, if a weight is not finite. Reads the whole model once.
-  void check_weights(ThreadPool& pool, Progress& progress) const;
   // Throws kImpossibleBudget, before any work, if --ram is too little.
   void check_ram(bool surveyed) const;
 
@@ -42,7 +40,8 @@ struct Job {
   void check_output() const;
 
   CalibrationRequest calibration_request() const;
-  // The calibration text; nullopt if the recipe needs none.
+  // The calibration text; nullopt if the recipe needs none. Checks the model's weights on the way,
+  // before any work: kCorrupt if one is not finite.
   std::optional<CalibrationSet> calibrate(ThreadPool& pool, Progress& progress) const;
 
   // What the steps work with; `workspace` holds what spills.

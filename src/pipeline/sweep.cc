@@ -18,7 +18,6 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   job.check_ram(true);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
-  job.check_weights(pool, progress);
   // A text that cannot be read is found before any work.
   Windows windows;
   if (!text.empty()) {
