@@ -9,7 +9,6 @@
 #include "core/mapped_file.h"
 #include "core/progress.h"
 #include "formats/gguf_export.h"
-#include "methods.h"
 #include "model_options.h"
 #include "report/units.h"
 #include "solvers/solver.h"
@@ -58,7 +57,6 @@ void print(const ExportOptions& options, const GgufReport& report) {
 }
 
 void run_export(const ExportOptions& options) {
-  load_methods();
   catch_interrupts();
   if (options.format != "gguf") {
     fail(ErrorCode::kInvalidArgument, "--format '{}' is not known; there is: gguf", options.format);

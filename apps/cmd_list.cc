@@ -7,7 +7,6 @@
 
 #include "commands.h"
 #include "core/registry.h"
-#include "methods.h"
 #include "report/table.h"
 
 namespace bitsmith {
@@ -83,7 +82,6 @@ void print_details(const RegistryView& registry) {
 }
 
 void list(const std::string& word, bool as_json) {
-  load_methods();
   std::vector<RegistryView> chosen;
   std::vector<std::string> kinds;
   for (const RegistryView& registry : all_registries()) {
