@@ -65,6 +65,7 @@ void run(const RunOptions& options) {
   catch_interrupts();
   const Model model = open_model(options.model);
   const auto tokenizer = make_tokenizer(model.tokenizer_files);
+  const std::vector<TokenId> eos = end_tokens(model, *tokenizer);
   const std::vector<TokenId> prompt = encode_prompt(*tokenizer, options);
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());
   const std::optional<int64_t> limit = context_limit(model);
@@ -87,7 +88,6 @@ void run(const RunOptions& options) {
   std::span<const float> logits = executor.run(sequence, prompt, Executor::Logits::kLast);
   const double prompt_seconds = seconds_since(start);
   const auto text_start = std::chrono::steady_clock::now();
-  const std::vector<TokenId> eos = tokenizer->eos();
   int64_t evaluations = 0;
   bool out_of_context = false;
   for (int64_t made = 0; made < options.tokens && !interrupted(); ++made) {

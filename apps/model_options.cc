@@ -1,5 +1,7 @@
 #include "model_options.h"
 
+#include <algorithm>
+
 namespace bitsmith {
 
 std::optional<int64_t> context_limit(const Model& model) {
@@ -9,6 +11,24 @@ std::optional<int64_t> context_limit(const Model& model) {
     return std::nullopt;
   }
   return it->get<int64_t>();
+}
+
+std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer) {
+  std::vector<TokenId> tokens = tokenizer.eos();
+  if (!model.config.is_object()) return tokens;
+  const auto add = [&](const nlohmann::json& id) {
+    if (!id.is_number_integer()) return;
+    const auto token = static_cast<TokenId>(id.get<int64_t>());
+    if (std::ranges::count(tokens, token) == 0) tokens.push_back(token);
+  };
+  const auto found = model.config.find("eos_token_id");
+  if (found == model.config.end()) return tokens;
+  if (found->is_array()) {
+    std::ranges::for_each(*found, add);
+  } else {
+    add(*found);
+  }
+  return tokens;
 }
 
 double bits_per_weight(uint64_t bytes, int64_t weights) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "formats/model.h"
 
@@ -10,6 +11,9 @@ namespace bitsmith {
 
 // The longest text the model is made for, config.json's max_position_embeddings.
 std::optional<int64_t> context_limit(const Model& model);
+
+// The tokens that end a text: the tokenizer's, and config.json's eos_token_id (one or a list).
+std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer);
 
 // 8 * bytes / weights; 0 if there are no weights.
 double bits_per_weight(uint64_t bytes, int64_t weights);

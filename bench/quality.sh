@@ -16,6 +16,25 @@ echo "## gptq-mix, calibrated on 3 MB of training novels, measured on treasure_i
 "$bin/bitsmith" sweep "$model" --bits 2,2.5,3,3.5,4,5,6,8 --calibration "$out/calibration.txt" \
   --text "$novel" --quiet
 
+
+echo
+echo "## classics-7m: one code for all matrices (GPTQ) against the mix at the bytes of that file"
+compress() { # name options...
+  "$bin/bitsmith" compress "$model" --calibration "$out/calibration.txt" -o "$out/$1.bitsmith" \
+    --quiet "${@:2}" >/dev/null
+}
+for code in "2 32 false" "3 0 true" "3 64 false" "4 64 false"; do
+  read -r bits group symmetric <<<"$code"
+  compress uniform --recipe gptq --set code.bits="$bits" --set code.group="$group" \
+    --set code.symmetric="$symmetric"
+  size=$(stat -c %s "$out/uniform.bitsmith")
+  compress mix --recipe gptq-mix --size "${size}B"
+  for name in uniform mix; do
+    echo "### $name, at $bits bits, groups of $group, symmetric $symmetric: $size bytes at most"
+    "$bin/bitsmith" eval "$out/$name.bitsmith" --text "$novel" --against "$model" 2>/dev/null
+  done
+done
+
 compare() { # model calibration evaluation
   for recipe in nearest gptq; do
     calibration=()

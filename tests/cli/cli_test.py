@@ -40,7 +40,7 @@ def byte_characters():
     return [chr(b if b in printable else next(others)) for b in range(256)]
 
 
-def write_model(folder, context=64, bad_weight=None):
+def write_model(folder, context=64, bad_weight=None, eos=256):
     """A random llama of one layer with a token for each byte; `bad_weight` replaces one weight."""
     os.makedirs(folder)
     hidden, ffn, heads, kv_heads, head_dim, vocab = 32, 64, 4, 2, 8, 257
@@ -48,7 +48,7 @@ def write_model(folder, context=64, bad_weight=None):
               "intermediate_size": ffn, "num_hidden_layers": 1, "num_attention_heads": heads,
               "num_key_value_heads": kv_heads, "head_dim": head_dim, "hidden_act": "silu",
               "max_position_embeddings": context, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
-              "tie_word_embeddings": True}
+              "tie_word_embeddings": True, "eos_token_id": eos}
     layer = "model.layers.0."
     shapes = {"model.embed_tokens.weight": [vocab, hidden],
               layer + "input_layernorm.weight": [hidden],
@@ -343,6 +343,11 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(self.works("run", self.model, "It was", "-n", "0"), "It was\n")
         result = bitsmith("run", self.model, "It was", "-n", "5", "--raw", "--stats")
         self.assertIn("tokens/s", result.stderr)
+
+    def test_run_stops_at_each_end_token_of_the_configuration(self):
+        ends = os.path.join(self.folder, "ends")
+        write_model(ends, eos=list(range(257)))
+        self.assertEqual(self.works("run", ends, "It was", "-n", "50"), "It was\n")
 
     def test_run_stops_at_the_context(self):
         result = bitsmith("run", self.model, "x" * 60, "-n", "100", "--raw")
