@@ -15,7 +15,7 @@ compress() { # name options...
   local name=$1
   shift
   echo "## compress: $*"
-  "$bin/bitsmith" compress "$out/model" "$@" -o "$out/$name.bitsmith" --quiet | tail -9
+  "$bin/bitsmith" compress "$out/model" "$@" -o "$out/$name.bitsmith" --quiet | grep -E "file|time|memory"
 }
 compress q4 --recipe nearest --ram 1GB
 compress q8 --recipe nearest --set code.bits=8 --ram 1GB

@@ -111,7 +111,9 @@ CalibrationRequest Job::calibration_request() const {
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
   return estimate_memory(model, blocks, tasks,
                          {calibration, request.calibration.empty(), surveyed,
-                          request.threads > 0 ? request.threads : ThreadPool::processors()});
+                          request.threads > 0 ? request.threads : ThreadPool::processors(),
+                          std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
+                                   recipe.table_solver.part->scratch_bytes(false))});
 }
 
 void Job::check_ram(bool surveyed) const {

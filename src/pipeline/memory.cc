@@ -13,7 +13,8 @@
 namespace bitsmith {
 namespace {
 
-// Code, torch, its pools and the allocator's slack: measured with a model of 0.1 M weights.
+// Code, torch and its pools, 175 MB as measured with a model of 0.03 M weights, and slack for what
+// the allocator keeps of freed memory.
 constexpr uint64_t kProgramBytes = uint64_t{220} << 20;
 constexpr uint64_t kPassSequences = 4;  // whose captured activations run_block() holds at a time
 
@@ -105,8 +106,9 @@ struct Phase {
 };
 
 std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryRequest& request) {
-  // Weights as they were, their values, the error of these, the bytes.
-  if (request.calibration == nullptr) return {{"coding", 13 * needs.largest, 0, 0}};
+  // Weights as they were, what the codes decode to, the bytes, and what the solver takes.
+  const uint64_t coding = (9 + static_cast<uint64_t>(request.scratch_bytes)) * needs.largest;
+  if (request.calibration == nullptr) return {{"coding", coding, 0, 0}};
   const auto length = static_cast<uint64_t>(request.calibration->length);
   const auto probes = static_cast<uint64_t>(request.calibration->probes);
   const auto threads = static_cast<uint64_t>(request.threads);
@@ -114,7 +116,7 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   const uint64_t pass = running * needs.alive + kPassSequences * 4 * length * needs.captured;
   // A second moment is a float64 sum or mean; its factor is float32, twice while it is made.
   std::vector<Phase> phases = {
-      {"coding", needs.parameters + 13 * needs.largest, 16 * needs.largest_square, 0},
+      {"coding", needs.parameters + coding, 16 * needs.largest_square, 0},
       {"measuring second moments", needs.parameters, 8 * needs.squares, pass}};
   if (!request.surveyed) return phases;
   phases.push_back({"trying candidates", needs.parameters + 9 * needs.largest,
@@ -159,9 +161,8 @@ MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blo
     }
   }
   if (calibration != nullptr) most = std::max(most, quality_bytes(model, calibration->length));
-  uint64_t mapped = 0;  // the pages of one tensor while it is decoded
-  for (const MatrixTask& task : tasks) mapped = std::max(mapped, task.tensor->bytes.size());
-  estimate.fixed_bytes = kProgramBytes + mapped + most;
+  // The pages of a tensor that is being decoded are dropped before its values are needed.
+  estimate.fixed_bytes = kProgramBytes + most;
   if (calibration == nullptr) return estimate;
   const uint64_t sequence_bytes = 4 * length * channels(model.graph.value(blocks.front().output));
   estimate.probes_bytes = static_cast<uint64_t>(calibration->probes) * sequence_bytes;

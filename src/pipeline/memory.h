@@ -34,6 +34,7 @@ struct MemoryRequest {
   bool sampled = false;                         // the model writes the calibration text
   bool surveyed = false;
   int threads = 1;
+  int64_t scratch_bytes = 0;  // Solver::scratch_bytes() of the recipe's solvers, the larger
 };
 
 MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blocks,

@@ -7,6 +7,7 @@ namespace {
 class Clip final : public Solver {
  public:
   const PartInfo& info() const override { return info_; }
+  int64_t scratch_bytes(bool has_statistics) const override { return has_statistics ? 5 : 1; }
 
   // With `weighted` and statistics, a column's squared error counts by the mean square of its
   // input: the diagonal of the second moment. Without statistics all columns count the same.

@@ -8,6 +8,7 @@ namespace {
 class Nearest final : public Solver {
  public:
   const PartInfo& info() const override { return info_; }
+  int64_t scratch_bytes(bool has_statistics) const override { return has_statistics ? 5 : 1; }
 
   Solution solve(const Problem& problem, const Options&, ThreadPool& pool) const override {
     check_problem(problem, info_.id);

@@ -64,6 +64,9 @@ class Solver {
   virtual ~Solver() = default;
   virtual const PartInfo& info() const = 0;
   virtual bool needs_statistics() const { return false; }
+  // What solve() takes at its peak beside the problem and the solution, in bytes per weight: codes,
+  // and a copy of the weights that errors are fed into or measured on.
+  virtual int64_t scratch_bytes([[maybe_unused]] bool has_statistics) const { return 5; }
 
   // The same solution for any number of threads. Rows are independent: solving some rows alone
   // gives the same codes for them. Throws kInvalidArgument if weights are not finite.
