@@ -6,7 +6,7 @@
 namespace bitsmith {
 
 void CompressOptions::add_common(CLI::App& command) {
-  command.add_option("MODEL", request.model, "a Hugging Face folder or a .bitsmith file")
+  command.add_option("MODEL", request.model, "a Hugging Face folder, a GGUF file or a .bitsmith file")
       ->required();
   command
       .add_option("--recipe", request.recipe,

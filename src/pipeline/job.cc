@@ -45,6 +45,15 @@ json identity(const std::filesystem::path& path) {
           static_cast<int64_t>(time.time_since_epoch().count())};
 }
 
+// The files that the model lies in, without what was rearranged in memory (rows of GGUF).
+std::vector<std::filesystem::path> named_files(const Model& model) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& file : model.files) {
+    if (!file->path().empty()) paths.push_back(file->path());
+  }
+  return paths;
+}
+
 // Throws kCorrupt, naming the tensor, if a weight is not finite. Reads the whole model once.
 void check_weights(const Model& model, ThreadPool& pool, Progress& progress) {
   progress.begin("check weights", static_cast<double>(model.parameter_bytes()));
@@ -79,7 +88,7 @@ Job::Job(const CompressRequest& r)
 
 json Job::key() const {
   json files = json::array();
-  for (const auto& file : model.files) files.push_back(identity(file->path()));
+  for (const auto& path : named_files(model)) files.push_back(identity(path));
   json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
                  {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device}};
   if (request.budget.bits) result["bits"] = *request.budget.bits;
@@ -138,9 +147,9 @@ std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progres
 
 void Job::check_output() const {
   check_writable(request.output);
-  for (const auto& file : model.files) {
+  for (const auto& path : named_files(model)) {
     std::error_code different;
-    if (std::filesystem::equivalent(file->path(), request.output, different)) {
+    if (std::filesystem::equivalent(path, request.output, different)) {
       fail(ErrorCode::kInvalidArgument,
            "the output '{}' is a file of the model itself; name another", request.output.string());
     }

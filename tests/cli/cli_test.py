@@ -476,6 +476,32 @@ class CommandLine(unittest.TestCase):
             self.assertRegex(table, r"time to compress, estimated +\d")
 
     @needs_compiler
+    def test_compress_a_gguf_file(self):
+        source = os.path.join(self.folder, "source.gguf")
+        self.works("export", self.model, "-o", source, "--quiet")
+        arguments = ["--recipe", "nearest", "--set", "code.group=32", "--quiet"]
+        perplexities = []
+        for model in (source, self.model):
+            output = os.path.join(self.folder, "of-gguf.bitsmith")
+            self.works("compress", model, *arguments, "-o", output)
+            report = json.loads(self.works("eval", output, "--text", self.text, "--json"))
+            perplexities.append(report["model"]["perplexity"])
+        # The same numbers, whose rows lie in another order in the file.
+        self.assertEqual(perplexities[0], perplexities[1])
+        mix = ["--bits", "4", "--set", "calibrate.length=16", "--set", "calibrate.sequences=4"]
+        self.works("compress", source, *mix, "--quiet", "-o", output)
+        self.works("inspect", output, "--verify")
+        plan = json.loads(self.works("plan", source, *mix, "--quiet", "--json"))
+        self.assertLessEqual(plan["compressed"]["bpw"], 4)
+        self.assertIn("itself", self.refuses(2, "compress", source, *arguments, "-o", source))
+        # Blocks of 32 weights as the file has them, coded to fewer bits.
+        self.works("export", self.model, "-o", source, "--type", "q8_0", "--quiet")
+        self.works("compress", source, *arguments, "-o", output)
+        points = json.loads(self.works("sweep", source, "--bits", "4", "--set",
+                                       "calibrate.length=16", "--quiet", "--json"))["points"]
+        self.assertEqual([point["bits"] for point in points], [4])
+
+    @needs_compiler
     def test_compress_goes_on_after_a_stop(self):
         reference = os.path.join(self.folder, "whole.bitsmith")
         many = ["--set", "calibrate.sequences=48"]
