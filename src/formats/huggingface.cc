@@ -153,18 +153,20 @@ json read_config(const fs::path& folder) {
   return config;
 }
 
-bool is_tied(const json& config) {
-  const auto tied = config.find("tie_word_embeddings");
-  return tied != config.end() && tied->is_boolean() && tied->get<bool>();
-}
+// What config.json says: true, false, or null if it is silent.
+json tied(const json& config) { return config.value("tie_word_embeddings", json()); }
 
-const Located& locate(const Shards& shards, const std::string& name, const fs::path& folder) {
+const Located& locate(const Shards& shards, const std::string& name, const json& config,
+                      const fs::path& folder) {
   const Located* found = shards.find(name);
-  if (found == nullptr && name == kEmbedding) found = shards.find(kHead);
+  if (found == nullptr && name == kEmbedding && tied(config) == true) found = shards.find(kHead);
   if (found == nullptr) {
+    const bool of_pair = name == kEmbedding || name == kHead;
     fail(ErrorCode::kNotFound,
-         "'{}': tensor {}, which config.json asks for, is in none of its {} files", folder.string(),
-         quoted_name(name), shards.files.size());
+         "'{}': tensor {}, which config.json asks for{}, is in none of its {} files",
+         folder.string(), quoted_name(name),
+         of_pair && tied(config) == false ? " by \"tie_word_embeddings\": false" : "",
+         shards.files.size());
   }
   return *found;
 }
@@ -207,20 +209,19 @@ Model open_huggingface(const fs::path& folder) {
   model.config = read_config(folder);
   Shards shards;
   open_shards(folder, shards);
-  if (shards.find(kEmbedding) != nullptr && shards.find(kHead) == nullptr) {
-    model.config["tie_word_embeddings"] = true;
-  }
+  const bool has_both = shards.find(kEmbedding) != nullptr && shards.find(kHead) != nullptr;
+  if (!has_both && tied(model.config).is_null()) model.config["tie_word_embeddings"] = true;
   model.graph = build_graph(model.config);
 
   std::set<const SafetensorsTensor*> used;
   for (const ValueId id : model.graph.parameters()) {
     const Value& value = model.graph.value(id);
-    const Located& located = locate(shards, value.name, folder);
+    const Located& located = locate(shards, value.name, model.config, folder);
     used.insert(located.tensor);
     model.parameters.emplace(value.name, coded_tensor(value, located));
   }
   for (const auto& [name, located] : shards.tensors) {
-    const bool tied_head = name == kHead && is_tied(model.config);
+    const bool tied_head = name == kHead && tied(model.config) == true;
     if (used.contains(located.tensor) || is_harmless(name) || tied_head) continue;
     model.unused_tensors.push_back(name);
   }

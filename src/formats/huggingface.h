@@ -14,8 +14,8 @@ namespace bitsmith {
 //
 // Tied weights: a parameter that is absent is looked up under the other name that safetensors'
 // metadata gives for it, or, between "model.embed_tokens.weight" and "lm_head.weight" of a tied
-// model, under that one's name. A file without any head is a tied model whatever config.json says;
-// then `config` says "tie_word_embeddings": true.
+// model, under that one's name. Where config.json is silent, files without one of the two are a tied
+// model: then `config` says "tie_word_embeddings": true.
 //
 // Throws kNotFound for missing files and tensors, kCorrupt for files that contradict each other,
 // kUnsupported for families, number types and already quantized models that bitsmith cannot read.

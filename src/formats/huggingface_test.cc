@@ -159,11 +159,33 @@ TEST_F(HuggingFace, FindsTiedWeights) {
               {{"format", "pt"}, {"model.embed_tokens.weight", "lm_head.weight"}});
   EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 11u);
 
-  config(small_config());  // says untied, but there is no head
-  write_shard(folder / "model.safetensors", no_head);
-  model = open_huggingface(folder.path());
-  EXPECT_EQ(model.parameters.size(), 11u);
-  EXPECT_EQ(model.config["tie_word_embeddings"], true);
+  json silent = small_config();
+  silent.erase("tie_word_embeddings");
+  config(silent);
+  for (const auto& one : {no_head, no_embedding}) {
+    write_shard(folder / "model.safetensors", one);
+    model = open_huggingface(folder.path());
+    EXPECT_EQ(model.parameters.size(), 11u);
+    EXPECT_EQ(model.config["tie_word_embeddings"], true);
+  }
+  write_shard(folder / "model.safetensors", tensors);
+  EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u);
+}
+
+TEST_F(HuggingFace, AnUntiedModelNeedsBothTables) {
+  config(small_config());
+  for (const char* name : {"lm_head.weight", "model.embed_tokens.weight"}) {
+    std::vector<Tensor> rest = tensors;
+    std::erase_if(rest, [&](const Tensor& t) { return t.name == name; });
+    write_shard(folder / "model.safetensors", rest);
+    const std::string message = refusal(ErrorCode::kNotFound);
+    EXPECT_THAT(message, HasSubstr(name));
+    EXPECT_THAT(message, HasSubstr("\"tie_word_embeddings\": false"));
+  }
+  // Unless a file says that one was kept in the other's place.
+  write_shard(folder / "model.safetensors", {tensors.begin() + 1, tensors.end()},
+              {{"format", "pt"}, {"model.embed_tokens.weight", "lm_head.weight"}});
+  EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u);
 }
 
 TEST_F(HuggingFace, NamesTensorsThatDoNotFit) {
