@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <set>
+#include <span>
 
 #include "commands.h"
 #include "core/interrupt.h"
@@ -108,6 +109,14 @@ std::string bpw_text(uint64_t bytes, int64_t weights) {
   return fmt::format("{:.3f}", bits_per_weight(bytes, weights));
 }
 
+// "9 tensors: a, b, c, d, ..."
+std::string unused_text(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 4;
+  const std::span shown = std::span(names).first(std::min(names.size(), kShown));
+  return fmt::format("{} {}: {}{}", names.size(), names.size() == 1 ? "tensor" : "tensors",
+                     fmt::join(shown, ", "), names.size() > kShown ? ", ..." : "");
+}
+
 void print_summary(const Model& model) {
   FactList facts;
   facts.add("file", model.path.string());
@@ -144,10 +153,7 @@ void print_summary(const Model& model) {
   if (!files.empty() || is_language_model(model.graph)) {
     facts.add("tokenizer", files.empty() ? "none" : fmt::format("{}", fmt::join(files, ", ")));
   }
-  if (!model.unused_tensors.empty()) {
-    facts.add("not used", fmt::format("{} tensors: {}", model.unused_tensors.size(),
-                                      fmt::join(model.unused_tensors, ", ")));
-  }
+  if (!model.unused_tensors.empty()) facts.add("unused", unused_text(model.unused_tensors));
   if (model.metadata.is_object()) {
     for (const auto& [name, value] : model.metadata.items()) {
       facts.add(name, value.is_string() ? value.get<std::string>() : value.dump());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <set>
 
 #include "core/error.h"
@@ -196,6 +197,21 @@ bool is_harmless(std::string_view name) {
   return std::ranges::any_of(kEndings, [&](std::string_view end) { return name.ends_with(end); });
 }
 
+// Throws kCorrupt if `name` is of a layer that config.json does not have: "model.layers.9.…" of 4.
+void check_layer(const std::string& name, const Model& model) {
+  constexpr std::string_view kPrefix = "model.layers.";
+  if (!name.starts_with(kPrefix)) return;
+  uint64_t layer = 0;
+  const char* end = name.data() + name.size();
+  const auto [rest, error] = std::from_chars(name.data() + kPrefix.size(), end, layer);
+  const auto layers = model.config["num_hidden_layers"].get<uint64_t>();
+  if (error != std::errc() || rest == end || *rest != '.' || layer < layers) return;
+  fail(ErrorCode::kCorrupt,
+       "'{}': config.json says \"num_hidden_layers\": {}, but there is the tensor {}; they do not "
+       "belong together",
+       model.path.string(), layers, quoted_name(name));
+}
+
 }  // namespace
 
 Model open_huggingface(const fs::path& folder) {
@@ -223,6 +239,7 @@ Model open_huggingface(const fs::path& folder) {
   for (const auto& [name, located] : shards.tensors) {
     const bool tied_head = name == kHead && tied(model.config) == true;
     if (used.contains(located.tensor) || is_harmless(name) || tied_head) continue;
+    check_layer(name, model);
     model.unused_tensors.push_back(name);
   }
   model.tokenizer_files = read_tokenizer_files(folder);

@@ -17,6 +17,9 @@ namespace bitsmith {
 // model, under that one's name. Where config.json is silent, files without one of the two are a tied
 // model: then `config` says "tie_word_embeddings": true.
 //
+// Tensors that the graph does not ask for are listed as unused, but those of a layer beyond
+// num_hidden_layers: then config.json and weights do not belong together.
+//
 // Throws kNotFound for missing files and tensors, kCorrupt for files that contradict each other,
 // kUnsupported for families, number types and already quantized models that bitsmith cannot read.
 Model open_huggingface(const std::filesystem::path& folder);

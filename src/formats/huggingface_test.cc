@@ -188,6 +188,27 @@ TEST_F(HuggingFace, AnUntiedModelNeedsBothTables) {
   EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u);
 }
 
+TEST_F(HuggingFace, RefusesWeightsOfLayersThatTheConfigurationLacks) {
+  config(small_config());
+  for (const char* name : {"model.layers.01.extra.weight", "model.layers.1.extra.weight",
+                           "model.layers.18446744073709551615.x"}) {
+    std::vector<Tensor> more = tensors;
+    more.push_back({name, DType::kF32, {1}});
+    write_shard(folder / "model.safetensors", more);
+    const std::string message = refusal(ErrorCode::kCorrupt);
+    EXPECT_THAT(message, HasSubstr(name));
+    EXPECT_THAT(message, HasSubstr("\"num_hidden_layers\": 1,"));
+  }
+  for (const char* name :
+       {"model.layers.0.extra.weight", "model.layers.x.weight", "model.layers.1", "layers.1.x",
+        "model.layers.1.self_attn.rotary_emb.inv_freq"}) {
+    std::vector<Tensor> more = tensors;
+    more.push_back({name, DType::kF32, {1}});
+    write_shard(folder / "model.safetensors", more);
+    EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u) << name;
+  }
+}
+
 TEST_F(HuggingFace, NamesTensorsThatDoNotFit) {
   config(small_config());
   std::vector<Tensor> changed = tensors;

@@ -40,8 +40,9 @@ def byte_characters():
     return [chr(b if b in printable else next(others)) for b in range(256)]
 
 
-def write_model(folder, context=64, bad_weight=None, eos=256):
-    """A random llama of one layer with a token for each byte; `bad_weight` replaces one weight."""
+def write_model(folder, context=64, bad_weight=None, eos=256, extra=()):
+    """A random llama of one layer with a token for each byte; `bad_weight` replaces one weight,
+    `extra` names tensors that such a model does not have."""
     os.makedirs(folder)
     hidden, ffn, heads, kv_heads, head_dim, vocab = 32, 64, 4, 2, 8, 257
     config = {"model_type": "llama", "vocab_size": vocab, "hidden_size": hidden,
@@ -61,6 +62,7 @@ def write_model(folder, context=64, bad_weight=None, eos=256):
               layer + "mlp.up_proj.weight": [ffn, hidden],
               layer + "mlp.down_proj.weight": [hidden, ffn],
               "model.norm.weight": [hidden]}
+    shapes.update({name: [hidden] for name in extra})
     generator = random.Random(1)
     header, data = {}, b""
     for name, shape in shapes.items():
@@ -257,6 +259,19 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(summary["bytes"], 4 * summary["weights"])
         self.assertEqual(summary["weights"], sum(r["weights"] for r in summary["roles"]))
         self.assertEqual(summary["operators"]["linear"], 8)
+
+    def test_inspect_shows_unused_tensors(self):
+        more = os.path.join(self.folder, "more")
+        names = [f"extra.{i}" for i in range(6)]
+        write_model(more, extra=names)
+        self.assertRegex(self.works("inspect", more),
+                         r"unused +6 tensors: extra\.0, extra\.1, extra\.2, extra\.3, \.\.\.\n")
+        summary = json.loads(self.works("inspect", more, "--json"))
+        self.assertEqual(summary["unused_tensors"], names)
+        self.assertNotIn("unused", self.works("inspect", self.model))
+        deeper = os.path.join(self.folder, "deeper")
+        write_model(deeper, extra=["model.layers.3.input_layernorm.weight"])
+        self.assertIn("num_hidden_layers", self.fails(4, "inspect", deeper))
 
     def test_list(self):
         text = self.works("list")
