@@ -1,6 +1,7 @@
 #include "model_options.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bitsmith {
 
@@ -17,9 +18,8 @@ std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer) 
   std::vector<TokenId> tokens = tokenizer.eos();
   if (!model.config.is_object()) return tokens;
   const auto add = [&](const nlohmann::json& id) {
-    if (!id.is_number_integer()) return;
-    const auto token = static_cast<TokenId>(id.get<int64_t>());
-    if (std::ranges::count(tokens, token) == 0) tokens.push_back(token);
+    if (!id.is_number_integer() || !std::in_range<TokenId>(id.get<int64_t>())) return;
+    tokens.push_back(static_cast<TokenId>(id.get<int64_t>()));
   };
   const auto found = model.config.find("eos_token_id");
   if (found == model.config.end()) return tokens;

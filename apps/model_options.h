@@ -12,7 +12,8 @@ namespace bitsmith {
 // The longest text the model is made for, config.json's max_position_embeddings.
 std::optional<int64_t> context_limit(const Model& model);
 
-// The tokens that end a text: the tokenizer's, and config.json's eos_token_id (one or a list).
+// The tokens that end a text: the tokenizer's, and the configuration's eos_token_id (one or a
+// list).
 std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer);
 
 // 8 * bytes / weights; 0 if there are no weights.

@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/output_file.h"
@@ -19,6 +20,7 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{16} << 20;
+constexpr size_t kMaxEndTokens = 1024;
 constexpr uint64_t kMaxIndexBytes = uint64_t{64} << 20;
 
 constexpr std::string_view kEmbedding = "model.embed_tokens.weight";
@@ -154,6 +156,37 @@ json read_config(const fs::path& folder) {
   return config;
 }
 
+// A list as it is, one value as a list of it, null as none.
+json as_list(const json& value) {
+  if (value.is_array()) return value;
+  return value.is_null() ? json::array() : json::array({value});
+}
+
+// Adds the end tokens of generation_config.json, which may be more than config.json has (the end of
+// a turn beside the end of a text), to "eos_token_id": one token or a list.
+void merge_end_tokens(const fs::path& folder, json& config) {
+  const fs::path path = folder / "generation_config.json";
+  if (!fs::exists(path)) return;
+  const std::string what = fmt::format("'{}'", path.string());
+  const json generation =
+      parse_json_object_text(read_file(path, kMaxConfigBytes), what, kMaxConfigBytes);
+  const json more = as_list(generation.value("eos_token_id", json()));
+  for (const json& token : more) {
+    if (token.is_number_unsigned() && std::in_range<TokenId>(token.get<uint64_t>())) continue;
+    fail(ErrorCode::kCorrupt, "{}: 'eos_token_id' should be a token or a list of tokens, got {}",
+         what, quoted_name(token.dump()));
+  }
+  json tokens = as_list(config.value("eos_token_id", json()));
+  if (tokens.size() + more.size() > kMaxEndTokens) {
+    fail(ErrorCode::kCorrupt, "{}: {} end tokens with those of config.json; at most {} are read",
+         what, tokens.size() + more.size(), kMaxEndTokens);
+  }
+  for (const json& token : more) {
+    if (std::find(tokens.begin(), tokens.end(), token) == tokens.end()) tokens.push_back(token);
+  }
+  if (!tokens.empty()) config["eos_token_id"] = tokens.size() == 1 ? tokens[0] : tokens;
+}
+
 // What config.json says: true, false, or null if it is silent.
 json tied(const json& config) { return config.value("tie_word_embeddings", json()); }
 
@@ -223,6 +256,7 @@ Model open_huggingface(const fs::path& folder) {
   model.path = folder;
   model.format = "huggingface";
   model.config = read_config(folder);
+  merge_end_tokens(folder, model.config);
   Shards shards;
   open_shards(folder, shards);
   const bool has_both = shards.find(kEmbedding) != nullptr && shards.find(kHead) != nullptr;

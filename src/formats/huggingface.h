@@ -14,8 +14,10 @@ namespace bitsmith {
 //
 // Tied weights: a parameter that is absent is looked up under the other name that safetensors'
 // metadata gives for it, or, between "model.embed_tokens.weight" and "lm_head.weight" of a tied
-// model, under that one's name. Where config.json is silent, files without one of the two are a tied
-// model: then `config` says "tie_word_embeddings": true.
+// model, under that one's name. Where config.json is silent, files without one of the two are a
+// tied model: then `config` says "tie_word_embeddings": true.
+//
+// The end tokens of generation_config.json, if it is there, are added to the configuration's.
 //
 // Tensors that the graph does not ask for are listed as unused, but those of a layer beyond
 // num_hidden_layers: then config.json and weights do not belong together.

@@ -199,13 +199,46 @@ TEST_F(HuggingFace, RefusesWeightsOfLayersThatTheConfigurationLacks) {
     EXPECT_THAT(message, HasSubstr(name));
     EXPECT_THAT(message, HasSubstr("\"num_hidden_layers\": 1,"));
   }
-  for (const char* name :
-       {"model.layers.0.extra.weight", "model.layers.x.weight", "model.layers.1", "layers.1.x",
-        "model.layers.1.self_attn.rotary_emb.inv_freq"}) {
+  for (const char* name : {"model.layers.0.extra.weight", "model.layers.x.weight", "model.layers.1",
+                           "layers.1.x", "model.layers.1.self_attn.rotary_emb.inv_freq"}) {
     std::vector<Tensor> more = tensors;
     more.push_back({name, DType::kF32, {1}});
     write_shard(folder / "model.safetensors", more);
     EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u) << name;
+  }
+}
+
+TEST_F(HuggingFace, AddsTheEndTokensOfTheGenerationConfig) {
+  write_shard(folder / "model.safetensors", tensors);
+  const auto end_tokens = [&](const json& own, const json& generation) {
+    json all = small_config();
+    if (!own.is_null()) all["eos_token_id"] = own;
+    config(all);
+    write_bytes(folder / "generation_config.json", generation.dump());
+    return open_huggingface(folder.path()).config.value("eos_token_id", json());
+  };
+  EXPECT_EQ(end_tokens(2, {{"eos_token_id", 2}}), 2);
+  EXPECT_EQ(end_tokens(2, {{"eos_token_id", 5}}), (json{2, 5}));
+  EXPECT_EQ(end_tokens(2, {{"eos_token_id", {5, 2, 6}}}), (json{2, 5, 6}));
+  EXPECT_EQ(end_tokens({2, 3}, {{"eos_token_id", 3}}), (json{2, 3}));
+  EXPECT_EQ(end_tokens(json(), {{"eos_token_id", 4}}), 4);
+  EXPECT_EQ(end_tokens(2, json::object()), 2);
+  EXPECT_EQ(end_tokens(2, {{"eos_token_id", nullptr}}), 2);
+  EXPECT_EQ(end_tokens(json(), json::object()), json());
+  config(small_config());
+  for (const char* wrong :
+       {"\"2\"", "2.5", "-1", "4294967296", "[2, null]", "[[2]]", "{}", "true"}) {
+    write_bytes(folder / "generation_config.json", fmt::format("{{\"eos_token_id\": {}}}", wrong));
+    EXPECT_THAT(refusal(ErrorCode::kCorrupt),
+                HasSubstr("generation_config.json': 'eos_token_id' should be a token"))
+        << wrong;
+  }
+  write_bytes(folder / "generation_config.json",
+              json{{"eos_token_id", std::vector<int>(2000, 1)}}.dump());
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("2000 end tokens"));
+  for (const char* wrong : {"", "[]", "{", "{\"eos_token_id\": 1e999}"}) {
+    write_bytes(folder / "generation_config.json", wrong);
+    EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("generation_config.json'")) << wrong;
   }
 }
 

@@ -363,6 +363,12 @@ class CommandLine(unittest.TestCase):
         ends = os.path.join(self.folder, "ends")
         write_model(ends, eos=list(range(257)))
         self.assertEqual(self.works("run", ends, "It was", "-n", "50"), "It was\n")
+        more = os.path.join(self.folder, "more-ends")
+        write_model(more)
+        self.assertNotEqual(self.works("run", more, "It was", "-n", "50"), "It was\n")
+        with open(os.path.join(more, "generation_config.json"), "w") as file:
+            json.dump({"eos_token_id": list(range(256))}, file)
+        self.assertEqual(self.works("run", more, "It was", "-n", "50"), "It was\n")
 
     def test_run_stops_at_the_context(self):
         result = bitsmith("run", self.model, "x" * 60, "-n", "100", "--raw")
