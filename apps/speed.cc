@@ -10,6 +10,7 @@
 #include "runtime/executor.h"
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/kernels/linear.h"
+#include "runtime/sampler.h"
 
 namespace bitsmith {
 namespace {
@@ -107,15 +108,17 @@ Speed measure_speed(const Model& model, const SpeedOptions& options) {
     speed.bandwidth = std::max(speed.bandwidth, measure_read_bandwidth(pool));
     sequence.reset();
     auto start = Clock::now();
-    executor.run(sequence, tokens, Executor::Logits::kLast);
+    std::span<const float> logits = executor.run(sequence, tokens, Executor::Logits::kLast);
     prompt_seconds.push_back(seconds_since(start));
+    check_logits(logits);
     speed.peak = std::max(speed.peak, floats ? measure_float_peak(pool) : measure_int8_peak(pool));
     start = Clock::now();
     for (int64_t i = 0; i < options.tokens; ++i) {
       const TokenId token = tokens[static_cast<size_t>(i % options.prompt)];
-      executor.run(sequence, {&token, 1}, Executor::Logits::kLast);
+      logits = executor.run(sequence, {&token, 1}, Executor::Logits::kLast);
     }
     text_seconds.push_back(seconds_since(start));
+    check_logits(logits);
   }
 
   speed.prompt_tokens_per_s = static_cast<double>(options.prompt) / median(prompt_seconds);

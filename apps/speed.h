@@ -40,6 +40,7 @@ struct Speed {
   nlohmann::json to_json() const;
 };
 
+// Throws kCorrupt if the model's logits are not finite: such a speed says nothing.
 Speed measure_speed(const Model& model, const SpeedOptions& options);
 
 }  // namespace bitsmith

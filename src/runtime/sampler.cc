@@ -2,13 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
 
 namespace bitsmith {
 
+void check_logits(std::span<const float> logits) {
+  float largest = -std::numeric_limits<float>::infinity();
+  bool numbers = true;
+  for (const float logit : logits) {
+    numbers = numbers && !std::isnan(logit);
+    largest = std::max(largest, logit);
+  }
+  if (numbers && std::isfinite(largest)) return;
+  fail(ErrorCode::kCorrupt,
+       "the model's logits are not finite: a weight is damaged, or so large that sums overflow; "
+       "`bitsmith inspect MODEL --verify` compares a .bitsmith file with its checksums");
+}
+
 TokenId Sampler::sample(std::span<const float> logits) {
   BITSMITH_ASSERT(!logits.empty());
+  check_logits(logits);
   const auto best = std::ranges::max_element(logits);
   if (options_.temperature <= 0) return static_cast<TokenId>(best - logits.begin());
 

@@ -18,13 +18,18 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
+// Throws kCorrupt if a logit is NaN or the largest is infinite: what a damaged weight makes of
+// them.
+void check_logits(std::span<const float> logits);
+
 // The same logits, options and number of earlier calls give the same token on every machine, up to
 // the rounding of exp().
 class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {}
 
-  // logits [V], finite. Ties go to the lower id. O(V), or O(V log V) with top_p or top_k.
+  // logits [V], as check_logits() wants them. Ties go to the lower id. O(V), or O(V log V) with
+  // top_p or top_k.
   TokenId sample(std::span<const float> logits);
 
  private:

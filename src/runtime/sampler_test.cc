@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
+
+#include "core/error.h"
 
 namespace bitsmith {
 namespace {
@@ -56,6 +59,29 @@ TEST(Sampler, TopKAndTopPKeepTheLikeliest) {
   expect_distribution(draw({.temperature = 1, .top_p = 0.7}, 20000), {0, e2, 0, e2, 0, 0});
   expect_distribution(draw({.temperature = 1, .top_p = 0.8}, 20000), {0, e2, 0, e2, e1, 0});
   expect_distribution(draw({.temperature = 1, .top_p = 0.0}, 100), {0, 1, 0, 0, 0, 0});
+}
+
+TEST(Sampler, RefusesLogitsThatAreNotFinite) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const double temperature : {0.0, 1.0}) {
+    Sampler sampler({.temperature = temperature});
+    const auto refuses = [&](const std::vector<float>& logits) {
+      try {
+        sampler.sample(logits);
+      } catch (const Error& error) {
+        return error.code() == ErrorCode::kCorrupt;
+      }
+      return false;
+    };
+    EXPECT_TRUE(refuses({nan, 1, 2}));
+    EXPECT_TRUE(refuses({1, 2, nan}));
+    EXPECT_TRUE(refuses({nan, nan}));
+    EXPECT_TRUE(refuses({1, infinity}));
+    EXPECT_TRUE(refuses({-infinity, -infinity}));
+    // A token that is ruled out.
+    EXPECT_EQ(sampler.sample(std::vector<float>{-infinity, -1000}), 1);
+  }
 }
 
 TEST(Sampler, TheSeedDecides) {

@@ -461,6 +461,14 @@ class CommandLine(unittest.TestCase):
                 (3, "nowhere", ["sweep", model, "--bits", "4", "--text", nowhere])):
             self.assertIn(word, self.refuses(code, *arguments))
 
+    def test_models_whose_logits_are_not_finite(self):
+        broken = os.path.join(self.folder, "nan-logits")
+        write_model(broken, bad_weight=float("nan"))
+        for arguments in (["run", broken, "x", "--no-echo"], ["bench", broken, "--prompt", "4",
+                          "--tokens", "2"], ["eval", broken, "--text", self.text, "--quiet"],
+                          ["run", broken, "x", "--no-echo", "--temperature", "0"]):
+            self.assertIn("logits are not finite", self.fails(4, *arguments))
+
     @needs_compiler
     def test_weights_that_are_not_finite(self):
         broken = os.path.join(self.folder, "nan")
