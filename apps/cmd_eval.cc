@@ -6,6 +6,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "evaluation/evaluate.h"
+#include "formats/checkpoint.h"
 #include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -63,8 +64,17 @@ void print(const EvalOptions& options, const Evaluation& evaluation, const Model
   fmt::print("\n{}", facts.text());
 }
 
+// A measurement of a damaged file would look like one of a bad method. Other formats have no
+// checksums.
+void verify(const Model& model, Progress& progress) {
+  if (model.format == "bitsmith") verify_checkpoint(model, progress);
+}
+
 void evaluate_command(const EvalOptions& options) {
   catch_interrupts();
+  TerminalProgress bar;
+  SilentProgress silent;
+  Progress& progress = options.quiet ? static_cast<Progress&>(silent) : bar;
   const Model model = open_model(options.model);
   std::optional<Model> original;
   if (!options.against.empty()) original = open_model(options.against);
@@ -74,15 +84,14 @@ void evaluate_command(const EvalOptions& options) {
       make_tokenizer(own_tokenizer ? model.tokenizer_files : original->tokenizer_files);
   const int64_t context = options.context > 0 ? options.context : default_context(model);
   const Windows windows = cut_windows(*tokenizer, read_text(options.text), context, options.tokens);
+  verify(model, progress);
+  if (original) verify(*original, progress);
 
   ThreadPool pool(options.threads);
   const int64_t batch = evaluation_batch_tokens(model, context);
   Executor executor(model, pool, batch);
   std::unique_ptr<Executor> reference;
   if (original) reference = std::make_unique<Executor>(*original, pool, batch);
-  TerminalProgress bar;
-  SilentProgress silent;
-  Progress& progress = options.quiet ? static_cast<Progress&>(silent) : bar;
   const Evaluation evaluation = evaluate(executor, reference.get(), windows, progress);
 
   if (!options.json) {
@@ -108,7 +117,8 @@ void add_eval(CLI::App& app) {
       "  bitsmith eval small.bitsmith --text treasure_island.txt --against models/classics-7m\n"
       "\n"
       "The text is cut into windows of --context tokens that do not overlap; the first token of\n"
-      "each is not scored. Error bars are one standard error, with windows as the unit.");
+      "each is not scored. Error bars are one standard error, with windows as the unit.\n"
+      "Checksums of .bitsmith files are compared first.");
   command
       ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();

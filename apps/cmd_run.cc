@@ -124,7 +124,9 @@ void add_run(CLI::App& app) {
       "  bitsmith run small.bitsmith \"It was a dark night, and the captain\"\n"
       "  bitsmith run small.bitsmith \"Once upon a time\" -n 200 --temperature 0   always the "
       "same\n"
-      "  cat story.txt | bitsmith run small.bitsmith - --no-echo --stats");
+      "  cat story.txt | bitsmith run small.bitsmith - --no-echo --stats\n"
+      "\n"
+      "Starts at once, without comparing checksums: bitsmith inspect MODEL --verify does.");
   command
       ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();

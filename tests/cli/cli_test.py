@@ -505,6 +505,26 @@ class CommandLine(unittest.TestCase):
             self.assertRegex(table, r"time to compress, estimated +\d")
 
     @needs_compiler
+    def test_damaged_weights_are_found(self):
+        path = os.path.join(self.folder, "damaged.bitsmith")
+        self.works("compress", self.model, "--recipe", "nearest", "--set", "code.group=32",
+                   "--quiet", "-o", path)
+        with open(path, "r+b") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(size))
+            name = "model.layers.0.mlp.up_proj.weight"
+            file.seek(8 + size + header[name]["data_offsets"][0])
+            byte = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([byte ^ 1]))
+        for arguments in (["inspect", path, "--verify"],
+                          ["eval", path, "--text", self.text, "--quiet"],
+                          ["eval", self.model, "--text", self.text, "--against", path, "--quiet"]):
+            line = self.fails(4, *arguments)
+            self.assertIn(name, line)
+            self.assertIn("checksum", line)
+
+    @needs_compiler
     def test_compress_a_gguf_file(self):
         source = os.path.join(self.folder, "source.gguf")
         self.works("export", self.model, "-o", source, "--quiet")
