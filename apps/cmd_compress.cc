@@ -54,7 +54,7 @@ void add_compress(CLI::App& app) {
     if (state->json) {
       fmt::print("{}\n", report.to_json().dump(2));
     } else {
-      print_compress_report(report, false, state->tensors);
+      print_compress_report(report, state->tensors);
     }
   });
 }

@@ -33,7 +33,7 @@ void add_plan(CLI::App& app) {
     if (state->json) {
       fmt::print("{}\n", report.to_json().dump(2));
     } else {
-      print_compress_report(report, true, state->tensors);
+      print_compress_report(report, state->tensors);
     }
   });
 }

@@ -6,7 +6,8 @@
 namespace bitsmith {
 
 void CompressOptions::add_common(CLI::App& command) {
-  command.add_option("MODEL", request.model, "a Hugging Face folder, a GGUF file or a .bitsmith file")
+  command
+      .add_option("MODEL", request.model, "a Hugging Face folder, a GGUF file or a .bitsmith file")
       ->required();
   command
       .add_option("--recipe", request.recipe,
@@ -34,7 +35,9 @@ void CompressOptions::add_common(CLI::App& command) {
 void CompressOptions::add_budget(CLI::App& command) {
   bits_option = command.add_option(
       "--bits", bits, "bits per weight over all parameters, scales and zero points included");
-  size_option = command.add_option("--size", size, "size of the whole file: 180MB, 1.5GiB")
+  size_option = command
+                    .add_option("--size", size,
+                                "size of the whole file, before lossless coding: 180MB, 1.5GiB")
                     ->excludes(bits_option);
 }
 

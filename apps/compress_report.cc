@@ -73,7 +73,7 @@ std::string time_text(const CompressReport& report) {
 
 }  // namespace
 
-void print_compress_report(const CompressReport& report, bool planned, bool all_tensors) {
+void print_compress_report(const CompressReport& report, bool all_tensors) {
   const Plan& plan = report.plan;
   if (all_tensors) {
     print_tensors(report);
@@ -87,8 +87,9 @@ void print_compress_report(const CompressReport& report, bool planned, bool all_
   const auto* divergence =
       report.quality && report.quality->divergence ? &*report.quality->divergence : nullptr;
   table.add_row(
-      {planned ? "planned" : "compressed", format_count(static_cast<int64_t>(report.tensor_bytes)),
-       fmt::format("{:.3f}", report.bpw()), kl_text(plan.predicted_kl_nats),
+      {report.planned ? "planned" : "compressed",
+       format_count(static_cast<int64_t>(report.tensor_bytes)), fmt::format("{:.3f}", report.bpw()),
+       kl_text(plan.predicted_kl_nats),
        divergence ? format_estimate(divergence->kl_nats.value, divergence->kl_nats.error) : "-",
        divergence ? format_estimate(100 * divergence->top1_agreement.value,
                                     100 * divergence->top1_agreement.error) +
@@ -102,9 +103,9 @@ void print_compress_report(const CompressReport& report, bool planned, bool all_
               fmt::format("{} bytes, {:.3f} bpw",
                           format_count(static_cast<int64_t>(plan.tensor_bytes)), plan.bpw()));
   }
-  facts.add(planned ? "file, at most" : "file",
+  facts.add(report.planned ? "file, at most" : "file",
             fmt::format("{} bytes", format_count(static_cast<int64_t>(report.file_bytes))));
-  if (planned) {
+  if (report.planned) {
     facts.add("peak memory, estimated", format_bytes(report.estimated_memory_bytes));
     facts.add("time to compress, estimated", format_duration(report.estimated_seconds));
   } else {

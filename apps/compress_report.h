@@ -5,7 +5,7 @@
 
 namespace bitsmith {
 
-// The tables for people. `planned`: nothing was written.
-void print_compress_report(const CompressReport& report, bool planned, bool all_tensors);
+// The tables for people.
+void print_compress_report(const CompressReport& report, bool all_tensors);
 
 }  // namespace bitsmith

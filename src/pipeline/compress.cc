@@ -102,6 +102,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const double survey_seconds = seconds_since(survey_start);
   const Plan plan = job.plan(context, request.budget, text, survey ? &*survey : nullptr);
   CompressReport report = job.report(plan);
+  report.planned = true;
   if (survey) report.survey_seconds = survey_seconds;
   report.total_seconds = seconds_since(start);
   // Where there is no choice, compress needs no survey.
@@ -192,7 +193,7 @@ json CompressReport::to_json() const {
        {{"tensor_bytes", tensor_bytes},
         {"packed_bytes", plan.tensor_bytes},
         {"bpw", bpw()},
-        {"file_bytes", file_bytes}}},
+        {planned ? "file_bytes_at_most" : "file_bytes", file_bytes}}},
       {"survey_seconds", survey_seconds},
       {"encode_seconds", encode_seconds},
       {"total_seconds", total_seconds},

@@ -43,6 +43,7 @@ struct CompressReport {
   Plan plan;
   std::vector<MatrixReport> matrices;
   std::string recipe;
+  bool planned = false;               // nothing was written
   uint64_t tensor_bytes = 0;          // as the file holds them; for plans before entropy coding
   uint64_t file_bytes = 0;            // of the written file; for plans an upper estimate
   std::optional<Evaluation> quality;  // on probe text that no code was fitted to

@@ -414,6 +414,7 @@ class CommandLine(unittest.TestCase):
     def test_compiler_commands_teach_by_example(self):
         for command in COMPILER_COMMANDS:
             text = self.works(command, "--help")
+            self.assertEqual("before lossless coding" in text, command != "sweep")
             self.assertRegex(text, "Examples?:")
             for line in text.splitlines():
                 self.assertLessEqual(len(line), 110, line)
@@ -498,6 +499,8 @@ class CommandLine(unittest.TestCase):
                                      "--set", "calibrate.length=16", "--json", "--quiet"))
         self.assertEqual(plan["compressed"]["tensor_bytes"], report["compressed"]["tensor_bytes"])
         self.assertGreater(plan["estimated_seconds"], plan["survey_seconds"])
+        self.assertNotIn("file_bytes", plan["compressed"])
+        self.assertGreaterEqual(plan["compressed"]["file_bytes_at_most"], os.path.getsize(output))
         # Recipes that need no survey, and no calibration, have an estimate too.
         for recipe in ("gptq", "nearest"):
             table = self.works("plan", self.model, "--recipe", recipe, "--set", "code.group=32",
