@@ -68,7 +68,8 @@ std::vector<at::Tensor> make_parameters(const Graph& graph, const TrainOptions& 
     at::Tensor tensor = at::ones(value.shape);
     if (value.shape.size() > 1) {
       const bool residual = value.role == "attention.o" || value.role == "mlp.down";
-      tensor.normal_(0, residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(options.layers)) : 0.02);
+      tensor.normal_(0,
+                     residual ? 0.02 / std::sqrt(2.0 * static_cast<double>(options.layers)) : 0.02);
     }
     parameters.push_back(tensor.set_requires_grad(true));
   }
@@ -77,13 +78,13 @@ std::vector<at::Tensor> make_parameters(const Graph& graph, const TrainOptions& 
 
 // Windows of context + 1 tokens at positions drawn for this step alone, so that a resumed run sees
 // what an uninterrupted one would.
-at::Tensor make_batch(const std::vector<TokenId>& tokens, const TrainOptions& options, int64_t step) {
+at::Tensor make_batch(const std::vector<TokenId>& tokens, const TrainOptions& options,
+                      int64_t step) {
   Random random(options.seed, fmt::format("batch/{}", step));
   at::Tensor batch = at::empty({options.batch, options.context + 1}, at::kLong);
   int64_t* out = batch.data_ptr<int64_t>();
   for (int64_t b = 0; b < options.batch; ++b) {
-    const uint64_t start =
-        random.below(tokens.size() - static_cast<uint64_t>(options.context));
+    const uint64_t start = random.below(tokens.size() - static_cast<uint64_t>(options.context));
     for (int64_t t = 0; t <= options.context; ++t) {
       *out++ = tokens[start + static_cast<uint64_t>(t)];
     }
@@ -105,7 +106,8 @@ at::Tensor loss_of(const Graph& graph, const std::map<ValueId, at::Tensor>& para
   const int64_t length = batch.size(1) - 1;
   Environment values(graph.values.size());
   values[static_cast<size_t>(graph.inputs[0])] = batch.narrow(1, 0, length);
-  run_reference(graph, 0, graph.nodes.size(), [&](ValueId id) { return parameters.at(id); }, values);
+  run_reference(
+      graph, 0, graph.nodes.size(), [&](ValueId id) { return parameters.at(id); }, values);
   const at::Tensor logits = values[static_cast<size_t>(graph.outputs[0])];
   return at::cross_entropy_loss(logits.flatten(0, 1), batch.narrow(1, 1, length).flatten());
 }
@@ -120,8 +122,8 @@ void write_model(const TrainOptions& options, const nlohmann::json& config, cons
   SafetensorsWriter writer(options.output / "model.safetensors", entries, {{"format", "pt"}});
   for (size_t i = 0; i < entries.size(); ++i) {
     const at::Tensor host = parameters[i].detach().contiguous();
-    writer.append(entries[i].name,
-                  std::as_bytes(std::span(host.data_ptr<float>(), static_cast<size_t>(host.numel()))));
+    writer.append(entries[i].name, std::as_bytes(std::span(host.data_ptr<float>(),
+                                                           static_cast<size_t>(host.numel()))));
   }
   writer.commit();
   const auto write_text = [&](const std::string& name, const std::string& content) {
@@ -130,16 +132,35 @@ void write_model(const TrainOptions& options, const nlohmann::json& config, cons
     file.commit();
   };
   write_text("config.json", config.dump(2));
-  for (const auto& [name, content] : read_tokenizer_files(options.tokenizer)) write_text(name, content);
+  for (const auto& [name, content] : read_tokenizer_files(options.tokenizer))
+    write_text(name, content);
+}
+
+void expect_finite(double value, int64_t step) {
+  if (std::isfinite(value)) return;
+  fail(ErrorCode::kInvalidArgument,
+       "the loss is no longer finite at step {}; no model is written: try a lower --rate", step);
 }
 
 void train(const TrainOptions& options) {
+  const bool numbers = std::isfinite(options.rate) && std::isfinite(options.weight_decay);
+  if (!numbers || options.rate <= 0 || options.weight_decay < 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "--rate should be above 0 and --weight-decay not below; they are {} and {}", options.rate,
+         options.weight_decay);
+  }
+  if (options.hidden % options.heads != 0 || options.heads % options.kv_heads != 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "--hidden {} should be a multiple of --heads {}, and that of --kv-heads {}",
+         options.hidden, options.heads, options.kv_heads);
+  }
   at::set_num_threads(options.threads > 0 ? options.threads : ThreadPool::processors());
   const TokenizerFiles files = read_tokenizer_files(options.tokenizer);
   const auto tokenizer = make_tokenizer(files);
   const std::vector<TokenId> tokens =
       tokenizer->encode(read_file(options.text, uint64_t{1} << 32), false);
-  if (static_cast<int64_t>(tokens.size()) < 20 * options.context) {
+  // Each part has a window and the token after it.
+  if (static_cast<int64_t>(tokens.size()) < 20 * (options.context + 1)) {
     fail(ErrorCode::kInvalidArgument, "'{}' has only {} tokens; give a longer text",
          options.text.string(), tokens.size());
   }
@@ -163,8 +184,8 @@ void train(const TrainOptions& options) {
     for (size_t i = 0; i < parameters.size(); ++i) {
       archive.read(fmt::format("parameter{}", i), saved);
       if (saved.sizes() != parameters[i].sizes()) {
-        fail(ErrorCode::kInvalidArgument, "'{}' is of a model of another shape; remove it to start anew",
-             state_path.string());
+        fail(ErrorCode::kInvalidArgument,
+             "'{}' is of a model of another shape; remove it to start anew", state_path.string());
       }
       parameters[i].detach().copy_(saved);
     }
@@ -216,16 +237,19 @@ void train(const TrainOptions& options) {
     for (auto& group : optimizer.param_groups()) group.options().set_lr(rate_at(options, step));
     optimizer.zero_grad();
     const at::Tensor loss = loss_of(graph, by_id, make_batch(training, options, step));
+    const double value = loss.item<double>();
+    expect_finite(value, step);
+    if (step > first && step % options.save_every == 0) save();  // weights whose loss is finite
     loss.backward();
     // Clip the norm of all gradients together to 1.
     at::Tensor squares = at::zeros({});
     for (const at::Tensor& p : parameters) squares += p.grad().square().sum();
     const double norm = std::sqrt(squares.item<double>());
+    expect_finite(norm, step);
     if (norm > 1) {
       for (const at::Tensor& p : parameters) p.grad().mul_(1 / norm);
     }
     optimizer.step();
-    const double value = loss.item<double>();
     smoothed = step == first ? value : 0.95 * smoothed + 0.05 * value;
     ++step;
     if (step % 20 == 0 || step == options.steps) {
@@ -236,11 +260,12 @@ void train(const TrainOptions& options) {
                  static_cast<double>((step - first) * options.batch * options.context) / seconds);
       std::fflush(stdout);
     }
-    if (step % options.save_every == 0) save();
   }
+  const double final_loss = held_out_loss();
+  expect_finite(final_loss, step);  // the last step may have broken the weights
   save();
   write_model(options, config, graph, parameters);
-  fmt::print("held-out loss {:.4f} nats; '{}' written{}\n", held_out_loss(), options.output.string(),
+  fmt::print("held-out loss {:.4f} nats; '{}' written{}\n", final_loss, options.output.string(),
              step < options.steps ? "; the same command goes on" : "");
 }
 
@@ -252,22 +277,26 @@ int main(int argc, char** argv) {
   CLI::App app("Trains a small Llama-architecture model from text.");
   app.option_defaults()->always_capture_default();
   app.add_option("--text", options.text, "training text, UTF-8")->required();
-  app.add_option("--tokenizer", options.tokenizer, "a model folder whose tokenizer is used")->required();
+  app.add_option("--tokenizer", options.tokenizer, "a model folder whose tokenizer is used")
+      ->required();
   app.add_option("--output", options.output, "folder for the model")->required();
-  app.add_option("--hidden", options.hidden, "channels of the residual stream");
-  app.add_option("--ffn", options.ffn, "channels of the MLP");
-  app.add_option("--layers", options.layers, "transformer blocks");
-  app.add_option("--heads", options.heads, "attention heads");
-  app.add_option("--kv-heads", options.kv_heads, "key and value heads");
-  app.add_option("--context", options.context, "tokens per sequence");
-  app.add_option("--batch", options.batch, "sequences per step");
-  app.add_option("--steps", options.steps, "optimizer steps");
-  app.add_option("--warmup", options.warmup, "steps of linear warm-up");
+  const auto from = [](int64_t least, int64_t most) { return CLI::Range(least, most); };
+  const CLI::Range size = from(1, 1 << 20);
+  const CLI::Range steps = from(1, int64_t{1} << 40);
+  app.add_option("--hidden", options.hidden, "channels of the residual stream")->check(size);
+  app.add_option("--ffn", options.ffn, "channels of the MLP")->check(size);
+  app.add_option("--layers", options.layers, "transformer blocks")->check(from(1, 4096));
+  app.add_option("--heads", options.heads, "attention heads")->check(size);
+  app.add_option("--kv-heads", options.kv_heads, "key and value heads")->check(size);
+  app.add_option("--context", options.context, "tokens per sequence")->check(size);
+  app.add_option("--batch", options.batch, "sequences per step")->check(size);
+  app.add_option("--steps", options.steps, "optimizer steps")->check(steps);
+  app.add_option("--warmup", options.warmup, "steps of linear warm-up")->check(from(0, 1 << 30));
   app.add_option("--rate", options.rate, "peak learning rate");
   app.add_option("--weight-decay", options.weight_decay, "AdamW's weight decay");
-  app.add_option("--save-every", options.save_every, "steps between saved states");
-  app.add_option("--seed", options.seed, "of weights and batches");
-  app.add_option("--threads", options.threads, "0: all processors");
+  app.add_option("--save-every", options.save_every, "steps between saved states")->check(steps);
+  app.add_option("--seed", options.seed, "of weights and batches")->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", options.threads, "0: all processors")->check(from(0, 1024));
   CLI11_PARSE(app, argc, argv);
   bitsmith::catch_interrupts();
   try {

@@ -25,6 +25,7 @@ COMMANDS = ["run", "eval", "inspect", "export", "bench", "list"]
 COMPILER_COMMANDS = ["compress", "plan", "sweep"]
 HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
                                            "bitsmith-compiler"))
+TRAIN = os.path.join(os.path.dirname(os.path.abspath(PROGRAM)), "train")
 needs_compiler = unittest.skipUnless(HAS_COMPILER, "built without torch")
 
 
@@ -659,6 +660,37 @@ class CommandLine(unittest.TestCase):
             error = self.fails(2, "sweep", self.model, "--quiet", "--recipe", "nearest",
                                f"--bits={text}")
             self.assertIn("a sweep needs a recipe that chooses", error)
+
+    # The example
+
+    @unittest.skipUnless(os.path.exists(TRAIN), "the example is not built")
+    def test_train(self):
+        output = os.path.join(self.folder, "trained")
+
+        def train(*arguments):
+            return subprocess.run(
+                [TRAIN, "--text", self.text, "--tokenizer", self.model, "--output", output,
+                 "--hidden", "16", "--ffn", "16", "--layers", "1", "--heads", "2", "--context", "8",
+                 "--batch", "2", "--steps", "3", *arguments],
+                capture_output=True, text=True, timeout=300)
+
+        for option, values in (("--steps", ["0", "-3", "x"]), ("--batch", ["0", "-1"]),
+                               ("--context", ["0", "100000"]), ("--hidden", ["0", "15", "-16"]),
+                               ("--heads", ["0", "3"]), ("--kv-heads", ["0", "3"]),
+                               ("--layers", ["0"]), ("--ffn", ["0"]), ("--save-every", ["0"]),
+                               ("--rate", ["0", "-1", "nan", "inf"]), ("--weight-decay", ["-1"]),
+                               ("--warmup", ["-1"]), ("--seed", ["-1"]), ("--threads", ["-1"])):
+            for value in values:
+                result = train(option, value)
+                self.assertNotIn(result.returncode, (0, -signal.SIGFPE, -signal.SIGABRT), result)
+                self.assertFalse(os.path.exists(output), (option, value))
+        result = train("--rate", "1e30")
+        self.assertEqual(result.returncode, 2, result)
+        self.assertIn("no longer finite", result.stderr)
+        self.assertFalse(os.path.exists(output))
+        result = train()
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn("trained", self.works("inspect", output))
 
     def test_startup_time(self):
         times = []
