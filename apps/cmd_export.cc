@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "core/mapped_file.h"
+#include "core/output_file.h"
 #include "core/progress.h"
 #include "formats/gguf_export.h"
 #include "model_options.h"
@@ -61,6 +62,7 @@ void run_export(const ExportOptions& options) {
   if (options.format != "gguf") {
     fail(ErrorCode::kInvalidArgument, "--format '{}' is not known; there is: gguf", options.format);
   }
+  check_writable(options.output);
   const Model model = open_model(options.model);
   ThreadPool pool(options.threads);
   TerminalProgress terminal;
@@ -108,7 +110,8 @@ void add_export(CLI::App& app) {
   command->add_option("--steps", options->steps, "ranges tried for each scale")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  command->add_option("--threads", options->threads, "threads (default: one per processor)");
+  command->add_option("--threads", options->threads, "threads (default: one per processor)")
+      ->check(CLI::Range(1, 1024));
   command->add_flag("--quiet", options->quiet, "no progress on standard error");
   command->callback([options] { run_export(*options); });
 }

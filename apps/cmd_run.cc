@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "model_options.h"
+#include "program.h"
 #include "runtime/executor.h"
 #include "runtime/sampler.h"
 
@@ -35,8 +36,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void write(const std::string& text) {
   if (text.empty()) return;
   std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-  if (std::ferror(stdout) != 0) fail(ErrorCode::kEnvironment, "standard output is closed");
+  flush_output();
 }
 
 std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, const RunOptions& options) {
@@ -139,19 +139,20 @@ void add_run(CLI::App& app) {
       ->add_option("--temperature", options->sampler.temperature,
                    "divides the logits; 0 takes the most likely token")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(number_from(0, 100));
   command
       ->add_option("--top-p", options->sampler.top_p,
                    "choose among the likeliest tokens that together have this probability")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(number_from(0, 1));
   command
       ->add_option("--top-k", options->sampler.top_k,
                    "choose among this many likeliest tokens; 0 for all")
       ->capture_default_str()
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 31));
   command->add_option("--seed", options->sampler.seed, "of the random choices")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(check_seed);
   command->add_option("--threads", options->threads, "threads (default: one per processor)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--raw", options->raw,

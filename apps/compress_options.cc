@@ -1,6 +1,7 @@
 #include "compress_options.h"
 
 #include "core/error.h"
+#include "program.h"
 #include "size_option.h"
 
 namespace bitsmith {
@@ -27,7 +28,9 @@ void CompressOptions::add_common(CLI::App& command) {
       .add_option("--threads", request.threads,
                   "0: all processors. The result is the same for any number")
       ->check(CLI::Range(0, 1024));
-  command.add_option("--seed", request.seed, "of everything that is drawn")->capture_default_str();
+  command.add_option("--seed", request.seed, "of everything that is drawn")
+      ->capture_default_str()
+      ->check(check_seed);
   command.add_option("--device", request.device, "cpu or cuda (where libtorch has it)")
       ->capture_default_str();
 }

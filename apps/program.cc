@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <new>
 #include <system_error>
 
@@ -58,13 +61,35 @@ bool parse(CLI::App& app, int argc, char** argv) {
   return false;
 }
 
+void flush_output() {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return;
+  fail(ErrorCode::kEnvironment, "cannot write to standard output: {}", std::strerror(errno));
+}
+
+std::string check_seed(const std::string& text) {
+  uint64_t seed = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, seed);
+  if (error == std::errc() && rest == end) return "";
+  return fmt::format("'{}' is no whole number from 0 to {}", text,
+                     std::numeric_limits<uint64_t>::max());
+}
+
+CLI::Validator number_from(double low, double high) {
+  const auto check = [low, high](std::string& text) -> std::string {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return "";
+    return fmt::format("'{}' is no number from {:g} to {:g}", text, low, high);
+  };
+  return CLI::Validator(check, fmt::format("FLOAT in [{:g} - {:g}]", low, high));
+}
+
 int run_program(const std::function<void()>& body) {
+  // A file beyond the shell's limit is then an error of write(), which has a message.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-      return report(ErrorCode::kEnvironment,
-                    fmt::format("cannot write to standard output: {}", std::strerror(errno)));
-    }
+    flush_output();
     return 0;
   } catch (const Error& error) {
     return report(error.code(), error.what());

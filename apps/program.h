@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
 
 namespace bitsmith {
 
@@ -15,5 +16,17 @@ int run_program(const std::function<void()>& body);
 // Parses: prints help or runs the command. Throws Error(kInvalidArgument) for a wrong command line,
 // with a hint at the help; true if help was asked for.
 bool parse(CLI::App& app, int argc, char** argv);
+
+// Throws kEnvironment, with the system's reason, if something could not be written to standard
+// output.
+void flush_output();
+
+// Checks for CLI11, whose own let pass what they should not. A check returns what is wrong with the
+// text, or nothing.
+
+// Of 64 bits: CLI11 wraps negative numbers and cuts long ones.
+std::string check_seed(const std::string& text);
+// CLI::Range takes nan for a number in every range.
+CLI::Validator number_from(double low, double high);
 
 }  // namespace bitsmith

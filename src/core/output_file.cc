@@ -77,6 +77,7 @@ void move_file(const std::filesystem::path& from, const std::filesystem::path& t
 }
 
 void check_writable(const std::filesystem::path& target) {
+  if (target.empty()) fail(ErrorCode::kInvalidArgument, "the name of the output is empty");
   std::error_code ignored;
   if (std::filesystem::is_directory(target, ignored)) {
     fail(ErrorCode::kEnvironment, "cannot write '{}': it is a folder; name a file",

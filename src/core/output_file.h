@@ -35,7 +35,8 @@ class OutputFile {
 // Gives a finished file its name, in the same file system; a file of that name is replaced at once.
 void move_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
-// Throws kEnvironment, before any work starts, if a file cannot be made at `target`.
+// Throws, before any work starts, kEnvironment if a file cannot be made at `target`, and
+// kInvalidArgument if that is empty.
 void check_writable(const std::filesystem::path& target);
 
 // Reads a whole file of at most `limit` bytes; kCorrupt if it is larger.

@@ -1,6 +1,7 @@
 #include "pipeline/calibration_set.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/random.h"
 #include "formats/checkpoint_metadata.h"
@@ -119,13 +120,20 @@ CalibrationSet from_model(const Model& model, const CalibrationRequest& request,
 }  // namespace
 
 CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& request) {
-  int64_t context = 512;
+  int64_t context = std::numeric_limits<int64_t>::max();
   if (model.config.is_object() && model.config.contains("max_position_embeddings") &&
       model.config["max_position_embeddings"].is_number_integer()) {
-    context = std::min(context, model.config["max_position_embeddings"].get<int64_t>());
+    context = model.config["max_position_embeddings"].get<int64_t>();
+  }
+  if (request.length > context) {
+    fail(ErrorCode::kInvalidArgument,
+         "calibrate.length is {}, but '{}' is made for {} tokens (max_position_embeddings): use "
+         "--set calibrate.length={}",
+         request.length, model.path.string(), context, context);
   }
   CalibrationSet set;
-  set.length = std::max<int64_t>(2, request.length > 0 ? request.length : context);
+  set.length =
+      std::max<int64_t>(2, request.length > 0 ? request.length : std::min<int64_t>(512, context));
   set.count = request.sequences;
   set.probes = probe_count(set.count, set.length);
   return set;

@@ -30,7 +30,8 @@ struct CalibrationRequest {
   uint64_t ram_bytes = uint64_t{4} << 30;  // bounds what sampling takes; the text is the same
 };
 
-// The sizes of the set, without its sequences: an upper bound, since a text may be short.
+// The sizes of the set, without its sequences: an upper bound, since a text may be short. Throws
+// kInvalidArgument if the length is beyond the model's context.
 CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& request);
 
 // Cuts the text into windows and takes evenly spread ones (as many as there are, if the text is

@@ -78,7 +78,12 @@ TEST(CalibrationSet, LengthIsTheContextUnlessItIsSaid) {
   const TinyJob job;
   const Model model = open_model(job.request.model);
   EXPECT_EQ(make(model, {job.request.calibration, 3, 0, 1}).length, 64);
-  EXPECT_EQ(make(model, {job.request.calibration, 3, 100, 1}).length, 100);
+  EXPECT_EQ(make(model, {job.request.calibration, 3, 50, 1}).length, 50);
+  EXPECT_THAT(error_of(ErrorCode::kInvalidArgument,
+                       [&] {
+                         make(model, {job.request.calibration, 3, 65, 1});
+                       }),
+              AllOf(HasSubstr("calibrate.length is 65"), HasSubstr("for 64 tokens")));
 }
 
 TEST(CalibrationSet, WrittenByTheModelIsTheSameForAnyNumberOfThreads) {

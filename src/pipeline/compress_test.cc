@@ -279,6 +279,7 @@ TEST(Compress, ACompressedModelCanBeCompressedFurther) {
   CompressRequest first = job.request;
   first.recipe = "nearest";
   first.overrides = {"code.bits=8"};
+  first.calibration = "";
   first.budget = {};
   first.output = job.folder / "first.bitsmith";
   SilentProgress silent;

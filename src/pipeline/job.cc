@@ -83,6 +83,10 @@ Job::Job(const CompressRequest& r)
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
          recipe.id);
   }
+  if (!r.calibration.empty() && recipe.sequences == 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' reads no calibration text: leave out --calibration", recipe.id);
+  }
   if (!r.calibration.empty()) read_text(r.calibration);  // a text that cannot be read, at once
 }
 

@@ -204,6 +204,11 @@ TEST(Job, RefusesWhatCannotBeDoneBeforeAnyWork) {
   request = tiny.request;
   request.model = tiny.folder / "nowhere";
   EXPECT_THAT(error_of(ErrorCode::kNotFound, [&] { Job{request}; }), HasSubstr("nowhere"));
+  request = tiny.request;
+  request.recipe = "nearest";
+  request.overrides = {};
+  EXPECT_THAT(error_of(ErrorCode::kInvalidArgument, [&] { Job{request}; }),
+              HasSubstr("'nearest' reads no calibration text"));
 }
 
 TEST(Job, TheKeyChangesWithEverythingThatChangesTheBytes) {

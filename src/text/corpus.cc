@@ -5,15 +5,22 @@
 #include <utility>
 
 #include "core/error.h"
+#include "text/unicode.h"
 
 namespace bitsmith {
 
 std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
   std::error_code status;
-  if (!std::filesystem::is_regular_file(path, status)) {
+  const std::filesystem::file_status kind = std::filesystem::status(path, status);
+  if (!std::filesystem::exists(kind) || std::filesystem::is_directory(kind)) {
     fail(ErrorCode::kNotFound, "{}: {}", path.string(),
-         std::filesystem::is_directory(path, status) ? "is a folder; name a text file"
-                                                     : "there is no such text file");
+         std::filesystem::is_directory(kind) ? "is a folder; name a text file"
+                                             : "there is no such text file");
+  }
+  if (!std::filesystem::is_regular_file(kind)) {
+    fail(ErrorCode::kInvalidArgument,
+         "{}: the text is empty or without end, since this is no regular file; name a text file",
+         path.string());
   }
   const uintmax_t size = std::filesystem::file_size(path, status);
   if (status) {
@@ -41,6 +48,12 @@ std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
       fail(ErrorCode::kUnsupported, "{}: is compressed; decompress it first: {} '{}'",
            path.string(), command, path.string());
     }
+  }
+  if (const auto broken = text::find_broken_utf8(bytes)) {
+    fail(ErrorCode::kCorrupt,
+         "{}: is not UTF-8: the byte 0x{:02X} at offset {} is no part of a character; convert the "
+         "text, for example with iconv",
+         path.string(), static_cast<unsigned char>(bytes[*broken]), *broken);
   }
   return bytes;
 }

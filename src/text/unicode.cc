@@ -100,6 +100,21 @@ std::string repair_utf8(std::string_view text) {
   return out;
 }
 
+std::optional<size_t> find_broken_utf8(std::string_view text) {
+  constexpr size_t kMostContinuations = 3;
+  const auto continues = [&](size_t i) {
+    return (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80;
+  };
+  size_t at = 0;
+  while (at < std::min(text.size(), kMostContinuations) && continues(at)) ++at;
+  while (at < text.size()) {
+    const CodePoint c = read_code_point(text, at);
+    if (!c.valid && !c.incomplete) return at;
+    at += c.bytes;
+  }
+  return std::nullopt;
+}
+
 size_t count_code_points(std::string_view valid_utf8) {
   return static_cast<size_t>(std::count_if(valid_utf8.begin(), valid_utf8.end(),
                                            [](char c) { return (c & 0xC0) != 0x80; }));

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -29,6 +30,10 @@ void append_utf8(std::string& out, char32_t code_point);
 
 // The text with each maximal broken sequence replaced by one U+FFFD.
 std::string repair_utf8(std::string_view text);
+
+// Where the first broken sequence begins; nothing in valid UTF-8. One that the start or the end of
+// the text cuts counts as valid, as `head -c` and `tail -c` make them.
+std::optional<size_t> find_broken_utf8(std::string_view text);
 
 size_t count_code_points(std::string_view valid_utf8);
 

@@ -9,6 +9,7 @@ program itself is tested; real models are used when they are there.
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import struct
@@ -148,6 +149,12 @@ class CommandLine(unittest.TestCase):
         for arguments in (["nonsense"], ["run"], ["run", self.model], ["eval", self.model],
                           ["run", self.model, "x", "--temperature", "-1"],
                           ["run", self.model, "x", "--threads", "0"],
+                          ["run", self.model, "x", "--temperature", "nan"],
+                          ["run", self.model, "x", "--top-p", "nan"],
+                          ["run", self.model, "x", "--seed", "-1"],
+                          ["run", self.model, "x", "--seed", "18446744073709551616"],
+                          ["run", self.model, "x", "--seed", "1.5"],
+                          ["export", self.model, "-o", "x.gguf", "--threads", "-1"],
                           ["bench", self.model, "--prompt", "0"], ["inspect"],
                           ["list", "codecs", "more"]):
             line = self.fails(2, *arguments)
@@ -198,6 +205,8 @@ class CommandLine(unittest.TestCase):
             file.write(b"GGUF" + bytes(100))
         self.assertIn("GGUF", self.fails(5, "run", foreign, "x"))
         self.assertIn("xz", self.fails(5, "eval", self.model, "--text", self.compressed_text()))
+        self.assertIn("is empty", self.fails(2, "eval", self.model, "--text", "/dev/null"))
+        self.assertIn("output is empty", self.fails(2, "export", self.model, "-o", ""))
 
     def compressed_text(self):
         path = os.path.join(self.folder, "text.xz")
@@ -224,7 +233,18 @@ class CommandLine(unittest.TestCase):
                 result = subprocess.run([PROGRAM, *arguments], stdout=full, stderr=subprocess.PIPE,
                                         text=True, timeout=60)
             self.assertEqual(result.returncode, 6, result)
-            self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+            self.assertEqual(result.stderr, "bitsmith: cannot write to standard output: "
+                                            "No space left on device\n")
+
+    def test_files_beyond_the_limit_of_the_shell(self):
+        output = os.path.join(self.folder, "limited.gguf")
+        result = subprocess.run(
+            [PROGRAM, "export", self.model, "-o", output, "--quiet"], capture_output=True, text=True,
+            timeout=60,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000)))
+        self.assertEqual(result.returncode, 6, result)
+        self.assertIn("File too large", result.stderr)
+        self.assertFalse(os.path.exists(output))
 
     def test_reader_that_goes_away(self):
         for ignored in (False, True):
@@ -357,6 +377,7 @@ class CommandLine(unittest.TestCase):
                  for seed in (1, 2, 1, 2)}
         self.assertEqual(len(seeds), 2)
         self.assertEqual(self.works("run", self.model, "It was", "-n", "0"), "It was\n")
+        self.works("run", self.model, "It was", "-n", "2", "--seed", "18446744073709551615")
         result = bitsmith("run", self.model, "It was", "-n", "5", "--raw", "--stats")
         self.assertIn("tokens/s", result.stderr)
 
@@ -431,6 +452,11 @@ class CommandLine(unittest.TestCase):
         with open(bad_recipe, "w") as file:
             file.write("[code\n")
         nowhere = os.path.join(self.folder, "nowhere")
+        wide = os.path.join(self.folder, "wide")
+        write_model(wide, context=8192)
+        latin = os.path.join(self.folder, "latin.txt")
+        with open(latin, "wb") as file:
+            file.write(b"caf\xe9 " * 500)
         model, text = self.model, self.text
         own_file = os.path.join(model, "model.safetensors")
         for code, word, arguments in (
@@ -455,8 +481,17 @@ class CommandLine(unittest.TestCase):
                 (2, "itself", ["compress", model, "--bits", "4", "-o", own_file]),
                 (7, "--bits", ["compress", model, "--bits", "0.1", *to]),
                 (7, "3 bytes", ["compress", model, "--size", "3", *to]),
-                (7, "--ram", ["compress", model, "--bits", "4", "--ram", "300MB", "--set",
+                (7, "--ram", ["compress", wide, "--bits", "4", "--ram", "300MB", "--set",
                               "calibrate.length=8192", *to]),
+                (2, "made for 64 tokens", ["compress", model, "--bits", "4", "--set",
+                                           "calibrate.length=65", *to]),
+                (4, "offset 3", ["compress", model, "--bits", "4", "--calibration", latin, *to]),
+                (2, "empty", ["compress", model, "--bits", "4", "--calibration", "/dev/null", *to]),
+                (2, "leave out --calibration", ["compress", model, "--recipe", "nearest",
+                                                "--calibration", text, *to]),
+                (2, "output is empty", ["compress", model, "--bits", "4", "-o", ""]),
+                (2, "--seed", ["compress", model, "--bits", "4", "--seed", "-1", *to]),
+                (2, "--seed", ["plan", model, "--bits", "4", "--seed", "18446744073709551616"]),
                 (7, "--bits", ["plan", model, "--bits", "0.1"]),
                 (3, "nowhere", ["plan", model, "--bits", "4", "--calibration", nowhere]),
                 (2, "--bits", ["sweep", model, "--bits", "4..2"]),
