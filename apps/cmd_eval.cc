@@ -7,6 +7,7 @@
 #include "core/interrupt.h"
 #include "evaluation/evaluate.h"
 #include "formats/checkpoint.h"
+#include "formats/model_tokenizer.h"
 #include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -80,8 +81,7 @@ void evaluate_command(const EvalOptions& options) {
   if (!options.against.empty()) original = open_model(options.against);
   // A folder may lack tokenizer files that the other side has.
   const bool own_tokenizer = !model.tokenizer_files.empty() || !original;
-  const auto tokenizer =
-      make_tokenizer(own_tokenizer ? model.tokenizer_files : original->tokenizer_files);
+  const auto tokenizer = tokenizer_of(own_tokenizer ? model : *original);
   const int64_t context = options.context > 0 ? options.context : default_context(model);
   const Windows windows = cut_windows(*tokenizer, read_text(options.text), context, options.tokens);
   verify(model, progress);

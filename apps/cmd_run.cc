@@ -10,6 +10,7 @@
 
 #include "commands.h"
 #include "core/interrupt.h"
+#include "formats/model_tokenizer.h"
 #include "model_options.h"
 #include "program.h"
 #include "runtime/executor.h"
@@ -64,7 +65,7 @@ void print_stats(size_t prompt, double prompt_seconds, int64_t made, double seco
 void run(const RunOptions& options) {
   catch_interrupts();
   const Model model = open_model(options.model);
-  const auto tokenizer = make_tokenizer(model.tokenizer_files);
+  const auto tokenizer = tokenizer_of(model);
   const std::vector<TokenId> eos = end_tokens(model, *tokenizer);
   const std::vector<TokenId> prompt = encode_prompt(*tokenizer, options);
   const auto prompt_tokens = static_cast<int64_t>(prompt.size());

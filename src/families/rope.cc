@@ -74,6 +74,15 @@ void scale_yarn(const Config& scaling, const Config& config, double theta, int64
   rope.magnitude = scaling.positive_or("attention_factor", rope.magnitude);
 }
 
+void expect_known_type(const std::string& type) {
+  static const std::set<std::string, std::less<>> kKnown = {"default", "factors", "linear",
+                                                            "llama3", "yarn"};
+  if (kKnown.contains(type)) return;
+  fail(ErrorCode::kUnsupported,
+       "config.json: rope type '{}' is not supported; supported are default, linear, llama3, yarn",
+       type);
+}
+
 // Refuses what might change the frequencies in a way that nobody here knows, frequencies of each
 // type of layer ("full_attention": {...}) among it.
 void expect_known_fields(const nlohmann::json& scaling, const char* where) {
@@ -128,6 +137,8 @@ RopeParameters read_rope(const Config& config, int64_t head_dim) {
   }
   const char* where = config.has("rope_parameters") ? "rope_parameters" : "rope_scaling";
   const Config scaling(config.has(where) ? config.json()[where] : kNone, fmt::format("{}.", where));
+  const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
+  expect_known_type(type);
   expect_known_fields(scaling.json(), where);
   const double theta = scaling.has("rope_theta") ? scaling.number("rope_theta")
                                                  : config.number_or("rope_theta", 1e4);
@@ -148,7 +159,6 @@ RopeParameters read_rope(const Config& config, int64_t head_dim) {
     rope.frequencies.push_back(
         std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
   }
-  const std::string type = scaling.text_or("rope_type", scaling.text_or("type", "default"));
   if (type == "linear") {
     const double factor = scaling.positive("factor");
     for (double& f : rope.frequencies) f /= factor;
@@ -158,11 +168,6 @@ RopeParameters read_rope(const Config& config, int64_t head_dim) {
     divide_by_factors(scaling, rope.frequencies);
   } else if (type == "yarn") {
     scale_yarn(scaling, config, theta, head_dim, rope);
-  } else if (type != "default") {
-    fail(ErrorCode::kUnsupported,
-         "config.json: rope type '{}' is not supported; supported are default, linear, llama3, "
-         "yarn",
-         type);
   }
   return rope;
 }

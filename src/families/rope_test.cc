@@ -260,6 +260,11 @@ TEST(Rope, WhatIsNotUnderstoodIsRefusedByName) {
       refused(config, fmt::format("'{}'", type));
     }
   }
+  // By its type, not by the first field that nobody here knows.
+  for (const json& config :
+       both_ways(1e4, {{"rope_type", "longrope"}, {"long_factor", {1.0, 2.0}}})) {
+    refused(config, "rope type 'longrope'");
+  }
   for (const json& config :
        both_ways(1e4, {{"type", "default"}, {"mrope_section", {16, 24, 24}}})) {
     refused(config, "mrope_section'");

@@ -2,7 +2,7 @@
 #include <charconv>
 #include <vector>
 
-#include "core/error.h"
+#include "core/error_context.h"
 #include "core/interrupt.h"
 #include "core/thread_pool.h"
 #include "encoding/coded_storage.h"
@@ -97,11 +97,7 @@ class Reader {
 
   Graph read_graph() const {
     const json source = parse(kGraph);
-    try {
-      return Graph::from_json(source);
-    } catch (const Error& error) {
-      fail(error.code(), "'{}': {}", container_.file, error.what());
-    }
+    return with_context(container_.file, [&] { return Graph::from_json(source); });
   }
 
   const json& member(const json& object, const char* key, const std::string& owner) const {

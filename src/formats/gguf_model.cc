@@ -3,7 +3,7 @@
 #include <cstring>
 #include <set>
 
-#include "core/error.h"
+#include "core/error_context.h"
 #include "families/family.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_names.h"
@@ -132,7 +132,7 @@ Model model_of(const Gguf& gguf) {
   model.path = gguf.file;
   model.format = "gguf";
   model.config = config_from_gguf(gguf);
-  model.graph = build_graph(model.config);
+  model.graph = with_context(gguf.file, [&] { return build_graph(model.config); });
   Parameters(gguf, model).read();
   model.tokenizer_files = tokenizer_from_gguf(gguf);
   return model;

@@ -6,7 +6,7 @@
 #include <set>
 #include <utility>
 
-#include "core/error.h"
+#include "core/error_context.h"
 #include "core/output_file.h"
 #include "families/family.h"
 #include "formats/checkpoint_metadata.h"
@@ -261,7 +261,7 @@ Model open_huggingface(const fs::path& folder) {
   open_shards(folder, shards);
   const bool has_both = shards.find(kEmbedding) != nullptr && shards.find(kHead) != nullptr;
   if (!has_both && tied(model.config).is_null()) model.config["tie_word_embeddings"] = true;
-  model.graph = build_graph(model.config);
+  model.graph = with_context(folder.string(), [&] { return build_graph(model.config); });
 
   std::set<const SafetensorsTensor*> used;
   for (const ValueId id : model.graph.parameters()) {

@@ -270,6 +270,12 @@ TEST_F(HuggingFace, SaysWhatIsMissingOrUnsupported) {
   EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("config.json' is not valid JSON"));
   write_bytes(folder / "config.json", "[]");
   EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("should be a JSON object"));
+  json wrong = small_config();
+  wrong["num_hidden_layers"] = 0;
+  config(wrong);
+  EXPECT_THAT(
+      refusal(ErrorCode::kCorrupt),
+      HasSubstr(fmt::format("'{}': config.json: 'num_hidden_layers'", folder.path().string())));
   json quantized = small_config();
   quantized["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
   config(quantized);

@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "formats/checkpoint_metadata.h"
+#include "formats/model_tokenizer.h"
 #include "pipeline/memory.h"
 #include "runtime/executor.h"
 #include "runtime/sampler.h"
@@ -30,7 +31,7 @@ CalibrationSet from_text(const Model& model, const CalibrationRequest& request,
          "the model itself",
          model.path.string());
   }
-  const std::vector<TokenId> tokens = make_tokenizer(model.tokenizer_files)->encode(text, false);
+  const std::vector<TokenId> tokens = tokenizer_of(model)->encode(text, false);
   const Graph& graph = model.graph;
   const int64_t vocabulary = graph.value(graph.outputs.at(0)).shape.back();
   const auto beyond =
@@ -73,7 +74,7 @@ CalibrationSet from_model(const Model& model, const CalibrationRequest& request,
   const int64_t length = set.length;
   const int64_t total = set.count + set.probes;
   std::optional<TokenId> bos;
-  if (!model.tokenizer_files.empty()) bos = make_tokenizer(model.tokenizer_files)->bos();
+  if (!model.tokenizer_files.empty()) bos = tokenizer_of(model)->bos();
 
   const SamplingPlan plan = plan_sampling(model.parameter_bytes(),
                                           sequence_cache_bytes(model, length), request.ram_bytes);

@@ -1,5 +1,6 @@
 #include "pipeline/sweep.h"
 
+#include "formats/model_tokenizer.h"
 #include "pipeline/job.h"
 #include "text/corpus.h"
 
@@ -21,8 +22,7 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   // A text that cannot be read is found before any work.
   Windows windows;
   if (!text.empty()) {
-    windows = cut_windows(*make_tokenizer(job.model.tokenizer_files), read_text(text),
-                          default_context(job.model));
+    windows = cut_windows(*tokenizer_of(job.model), read_text(text), default_context(job.model));
   }
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
   if (text.empty()) windows = probe_windows(*calibration);

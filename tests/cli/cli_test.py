@@ -181,6 +181,12 @@ class CommandLine(unittest.TestCase):
         with open(os.path.join(broken, "config.json"), "w") as file:
             file.write("{")
         self.fails(4, "run", broken, "x")
+        words = os.path.join(self.folder, "bad-words")
+        shutil.copytree(self.model, words)
+        with open(os.path.join(words, "tokenizer.json"), "w") as file:
+            file.write("{")
+        for arguments in (["run", words, "x"], ["eval", words, "--text", self.text]):
+            self.assertIn("bad-words': tokenizer.json", self.fails(4, *arguments))
         checkpoint = os.path.join(self.folder, "bad.bitsmith")
         with open(checkpoint, "wb") as file:
             file.write(b"\x08\0\0\0\0\0\0\0{}      ")
@@ -309,6 +315,16 @@ class CommandLine(unittest.TestCase):
                            ("recipes", "recipes")):
             chosen = json.loads(self.works("list", word, "--json"))
             self.assertEqual(chosen, {kind: everything[kind]})
+        one = json.loads(self.works("list", "int", "--json"))
+        self.assertEqual(one, {"codecs": [p for p in everything["codecs"] if p["id"] == "int"]})
+        # A name that methods of several kinds have.
+        several = json.loads(self.works("list", "nearest", "--json"))
+        self.assertEqual({k: [p["id"] for p in parts] for k, parts in several.items()},
+                         {"solvers": ["nearest"], "recipes": ["nearest"]})
+        text = self.works("list", "int")
+        self.assertTrue(text.startswith("int: "))
+        self.assertIn("symmetric", text)
+        self.assertNotIn("mxfp", text)
         text = self.works("list", "recipes")
         for word in ("gptq-mix: ", "nearest: ", "source: ", "arXiv 2210.17323"):
             self.assertIn(word, text)
