@@ -14,6 +14,12 @@ namespace {
 
 using nlohmann::json;
 
+// Parts of one kind.
+struct Listed {
+  std::string kind;
+  std::vector<const PartInfo*> parts;
+};
+
 std::string plural(const std::string& kind) {
   if (kind.ends_with('y')) return kind.substr(0, kind.size() - 1) + "ies";
   return kind + "s";
@@ -55,18 +61,17 @@ json part_json(const PartInfo& part) {
   return entry;
 }
 
-void print_overview(const std::vector<RegistryView>& registries) {
-  for (const RegistryView& registry : registries) {
-    Table table({left(registry.kind), left("summary")});
-    for (const PartInfo* part : registry.parts()) table.add_row({part->id, part->summary});
+void print_overview(const std::vector<Listed>& all) {
+  for (const Listed& listed : all) {
+    Table table({left(listed.kind), left("summary")});
+    for (const PartInfo* part : listed.parts) table.add_row({part->id, part->summary});
     fmt::print("{}\n", table.text());
   }
-  fmt::print("Options and sources of one kind: bitsmith list {}\n",
-             registries.empty() ? "KIND" : plural(registries.front().kind));
+  fmt::print("Options and sources: bitsmith list codecs, or of one method: bitsmith list int\n");
 }
 
-void print_details(const RegistryView& registry) {
-  for (const PartInfo* part : registry.parts()) {
+void print_details(const Listed& listed) {
+  for (const PartInfo* part : listed.parts) {
     fmt::print("{}: {}\n", part->id, part->summary);
     if (!part->source.empty()) fmt::print("  source: {}\n", part->source);
     if (!part->options.empty()) {
@@ -81,28 +86,44 @@ void print_details(const RegistryView& registry) {
   }
 }
 
-void list(const std::string& word, bool as_json) {
-  std::vector<RegistryView> chosen;
-  std::vector<std::string> kinds;
+// All parts of the kind that `word` means, all of all kinds for "", else the parts with that id.
+std::vector<Listed> choose(const std::string& word) {
+  std::vector<Listed> kinds;
+  std::vector<Listed> methods;
   for (const RegistryView& registry : all_registries()) {
-    kinds.push_back(plural(registry.kind));
-    if (word.empty() || means(word, registry.kind)) chosen.push_back(registry);
+    if (word.empty() || means(word, registry.kind)) {
+      kinds.push_back({registry.kind, registry.parts()});
+    }
+    for (const PartInfo* part : registry.parts()) {
+      if (part->id == word) methods.push_back({registry.kind, {part}});
+    }
   }
+  return kinds.empty() ? methods : kinds;
+}
+
+void list(const std::string& word, bool as_json) {
+  const std::vector<Listed> chosen = choose(word);
   if (chosen.empty()) {
-    fail(ErrorCode::kNotFound, "there are no '{}' to list; there are: {}", word,
+    std::vector<std::string> kinds;
+    for (const RegistryView& registry : all_registries()) kinds.push_back(plural(registry.kind));
+    fail(ErrorCode::kNotFound,
+         "there is neither a kind nor a method '{}' to list; the kinds are: {}", word,
          fmt::join(kinds, ", "));
   }
   if (as_json) {
     json result;
-    for (const RegistryView& registry : chosen) {
-      json& parts = result[plural(registry.kind)] = json::array();
-      for (const PartInfo* part : registry.parts()) parts.push_back(part_json(*part));
+    for (const Listed& listed : chosen) {
+      json& parts = result[plural(listed.kind)] = json::array();
+      for (const PartInfo* part : listed.parts) parts.push_back(part_json(*part));
     }
     fmt::print("{}\n", result.dump(2));
   } else if (word.empty()) {
     print_overview(chosen);
   } else {
-    for (const RegistryView& registry : chosen) print_details(registry);
+    for (const Listed& listed : chosen) {
+      if (chosen.size() > 1) fmt::print("As a {}:\n\n", listed.kind);
+      print_details(listed);
+    }
   }
 }
 
@@ -110,7 +131,7 @@ void list(const std::string& word, bool as_json) {
 
 void add_list(CLI::App& app) {
   struct State {
-    std::string kind;
+    std::string name;
     bool json = false;
   };
   auto state = std::make_shared<State>();
@@ -120,11 +141,13 @@ void add_list(CLI::App& app) {
       "Examples:\n"
       "  bitsmith list                    all kinds, one line for each method\n"
       "  bitsmith list codecs             the options, bounds and sources of the codecs\n"
+      "  bitsmith list int                the same of one method\n"
       "  bitsmith list recipes            what compress --recipe can be told\n"
       "  bitsmith list solvers --json");
-  command->add_option("KIND", state->kind, "codecs, solvers, allocators, recipes, families, ...");
+  command->add_option("NAME", state->name,
+                      "a kind (codecs, solvers, allocators, recipes, families, ...) or a method");
   command->add_flag("--json", state->json, "print JSON");
-  command->callback([state] { list(state->kind, state->json); });
+  command->callback([state] { list(state->name, state->json); });
 }
 
 }  // namespace bitsmith
