@@ -97,6 +97,10 @@ int run_program(const std::function<void()>& body) {
     return report(ErrorCode::kEnvironment,
                   fmt::format("'{}': {}", error.path1().string(), error.code().message()));
   } catch (const std::system_error& error) {
+    if (std::ferror(stdout) != 0) {  // fmt::print
+      return report(ErrorCode::kEnvironment,
+                    fmt::format("cannot write to standard output: {}", error.code().message()));
+    }
     return report(ErrorCode::kEnvironment, error.what());
   } catch (const std::bad_alloc&) {
     return report(ErrorCode::kEnvironment, "out of memory");
