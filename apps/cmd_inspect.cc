@@ -24,6 +24,7 @@ using nlohmann::json;
 struct InspectOptions {
   std::string model;
   bool tensors = false;
+  bool quiet = false;
   bool blocks = false;
   bool verify = false;
   bool json = false;
@@ -286,8 +287,9 @@ void inspect(const InspectOptions& options) {
       fail(ErrorCode::kUnsupported, "'{}' is a {} model: it has no checksums to verify",
            model.path.string(), model.format);
     }
-    TerminalProgress progress;
-    verify_checkpoint(model, progress);
+    TerminalProgress bar;
+    SilentProgress silent;
+    verify_checkpoint(model, options.quiet ? static_cast<Progress&>(silent) : bar);
   }
   if (options.json) {
     json result = summary_json(model, options.tensors);
@@ -322,6 +324,7 @@ void add_inspect(CLI::App& app) {
   command->add_flag("--blocks", options->blocks, "one row for each block of the graph");
   command->add_flag("--verify", options->verify, "compare all tensors with their checksums");
   command->add_flag("--json", options->json, "print JSON");
+  command->add_flag("--quiet", options->quiet, "no progress on standard error");
   command->callback([options] { inspect(*options); });
 }
 

@@ -190,6 +190,7 @@ TEST(CheckBudget, AChoiceNeedsOne) {
   CompressRequest request = tiny.request;
   request.recipe = "nearest";
   request.overrides = {};
+  request.calibration.clear();
   EXPECT_NO_THROW(Job(request).check_budget({}));
   request.overrides = {"code.bits=[4, 8]"};
   EXPECT_THAT(error_of(ErrorCode::kInvalidArgument, [&] { Job{request}; }),

@@ -573,7 +573,7 @@ class CommandLine(unittest.TestCase):
             byte = file.read(1)[0]
             file.seek(-1, os.SEEK_CUR)
             file.write(bytes([byte ^ 1]))
-        for arguments in (["inspect", path, "--verify"],
+        for arguments in (["inspect", path, "--verify", "--quiet"],
                           ["eval", path, "--text", self.text, "--quiet"],
                           ["eval", self.model, "--text", self.text, "--against", path, "--quiet"]):
             line = self.fails(4, *arguments)
