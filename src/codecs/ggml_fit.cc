@@ -580,8 +580,8 @@ LevelGrid::LevelGrid(const GgmlFormat& format)
     return;
   }
   std::ranges::stable_sort(used, {}, &std::pair<float, uint8_t>::first);
-  const auto same = std::ranges::unique(used, {}, &std::pair<float, uint8_t>::first);
-  used.erase(same.begin(), same.end());
+  const auto same = [](const auto& a, const auto& b) { return a.first == b.first; };
+  used.erase(std::unique(used.begin(), used.end(), same), used.end());
   count = static_cast<int>(used.size());
   BITSMITH_ASSERT(count <= kMaxTable);
   for (size_t i = 0; i < used.size(); ++i) {
