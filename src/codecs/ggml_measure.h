@@ -1,7 +1,7 @@
 // Squared errors and sums over a sub-block of 16 rows: the inner loops of the search for scales.
 #pragma once
 
-#include "codecs/ggml_fit.h"
+#include "codecs/ggml_levels.h"
 
 namespace bitsmith {
 

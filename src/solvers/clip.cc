@@ -7,7 +7,9 @@ namespace {
 class Clip final : public Solver {
  public:
   const PartInfo& info() const override { return info_; }
-  int64_t scratch_bytes(bool has_statistics) const override { return has_statistics ? 5 : 1; }
+  int64_t scratch_bytes(bool has_statistics) const override {
+    return direct_scratch_bytes(has_statistics);
+  }
 
   // With `weighted` and statistics, a column's squared error counts by the mean square of its
   // input: the diagonal of the second moment. Without statistics all columns count the same.

@@ -33,6 +33,9 @@ std::unique_ptr<Encoder> prepared_encoder(const Problem& problem, int search_ste
 Solution solve_directly(const Problem& problem, int search_steps,
                         const std::vector<float>& importance, ThreadPool& pool);
 
+// Solver::scratch_bytes() of it: codes; with statistics also the copy of row_errors().
+inline int64_t direct_scratch_bytes(bool has_statistics) { return has_statistics ? 5 : 1; }
+
 // The row errors of a solution, (w - q) H (w - q)ᵀ with the second moment H as it was measured: not
 // damped, unused columns not filled in. Products of float32 rounded H in float32 over strips of 256
 // columns, whose sum is taken in float64. |w - q|² if statistics is nullptr.

@@ -8,7 +8,9 @@ namespace {
 class Nearest final : public Solver {
  public:
   const PartInfo& info() const override { return info_; }
-  int64_t scratch_bytes(bool has_statistics) const override { return has_statistics ? 5 : 1; }
+  int64_t scratch_bytes(bool has_statistics) const override {
+    return direct_scratch_bytes(has_statistics);
+  }
 
   Solution solve(const Problem& problem, const Options&, ThreadPool& pool) const override {
     check_problem(problem, info_.id);
