@@ -36,7 +36,6 @@ const TypeRow* find_type(ElementType type) {
   return row == kTypes.end() ? nullptr : &*row;
 }
 
-constexpr int64_t kMaxElements = int64_t{1} << 60;
 constexpr size_t kMaxRank = 64;  // of tensors in the file; the graph takes fewer
 
 class Reader {
@@ -89,17 +88,16 @@ std::vector<char> pack_integers(const std::vector<int64_t>& integers, size_t byt
 // Checks the extents and that there are as many elements as they ask for.
 void Reader::check_elements(Tensor& tensor, const std::vector<int64_t>& integers,
                             bool typed) const {
-  const std::optional<int64_t> count = element_count(tensor.shape);
-  if (!count || *count > kMaxElements || tensor.shape.size() > kMaxRank) {
+  if (!is_possible(tensor.shape) || tensor.shape.size() > kMaxRank) {
     corrupt("tensor '{}' has the impossible shape {}", tensor.name, to_string(tensor.shape));
   }
   const size_t bytes = element_bytes(tensor.type);
   if (tensor.is_external || bytes == 0) return;
   if (typed) tensor.typed = pack_integers(integers, bytes);
-  if (tensor.bytes().size() != static_cast<size_t>(*count) * bytes) {
+  const size_t needed = static_cast<size_t>(tensor.count()) * bytes;
+  if (tensor.bytes().size() != needed) {
     corrupt("tensor '{}' of {} {} needs {} bytes, it has {}", tensor.name,
-            element_type_name(tensor.type), to_string(tensor.shape),
-            static_cast<size_t>(*count) * bytes, tensor.bytes().size());
+            element_type_name(tensor.type), to_string(tensor.shape), needed, tensor.bytes().size());
   }
 }
 
@@ -332,6 +330,16 @@ bool is_integer(ElementType type) {
 std::string element_type_name(ElementType type) {
   const TypeRow* row = find_type(type);
   return row == nullptr ? fmt::format("type {}", static_cast<int32_t>(type)) : row->name;
+}
+
+bool is_possible(std::span<const int64_t> shape) {
+  constexpr int64_t kMaxElements = int64_t{1} << 60;
+  int64_t product = 1;
+  for (const int64_t extent : shape) {
+    if (extent < 0 || extent > kMaxElements / product) return false;
+    if (extent > 0) product *= extent;
+  }
+  return true;
 }
 
 File read_file(std::span<const std::byte> bytes, std::string_view what) {

@@ -35,11 +35,15 @@ size_t element_bytes(ElementType type);  // 0 for strings and types that bitsmit
 bool is_integer(ElementType type);       // bool included
 std::string element_type_name(ElementType type);
 
+// Whether the extents that are not 0 have a product of at most 2^60: then counts, strides and sums
+// of extents fit int64_t in any order of the axes, of an empty tensor too.
+bool is_possible(std::span<const int64_t> shape);
+
 // TensorProto.
 struct Tensor {
   std::string_view name;
   ElementType type = kUndefined;
-  Shape shape;  // extents >= 0, whose product is below 2^60
+  Shape shape;  // is_possible()
   bool is_external = false;
   std::map<std::string, std::string, std::less<>> external;  // "location", "offset", "length"
   std::string_view raw;     // the elements where they lie in the file, or

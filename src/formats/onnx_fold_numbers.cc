@@ -9,18 +9,22 @@
 namespace bitsmith::onnx {
 namespace {
 
+constexpr int64_t kMaxElements = int64_t{1} << 24;  // of a computed constant
+
 bool is_mark(int64_t x) { return x == kBatchMark || x == kUnknownMark; }
 
 // For each element of the broadcast shape, the element of an operand that belongs to it.
-std::vector<size_t> broadcast_indices(const Shape& from, const Shape& to, size_t count) {
-  std::vector<size_t> indices(count, 0);
+std::vector<uint32_t> broadcast_indices(const Shape& from, const Shape& to, size_t count) {
+  std::vector<uint32_t> indices(count, 0);
   size_t run = 1;     // elements of `to` within one step of the axis
   size_t stride = 1;  // elements of `from` within one step of the axis
   for (size_t i = 0; i < from.size(); ++i) {
     const auto extent = static_cast<size_t>(from[from.size() - 1 - i]);
     const auto target = static_cast<size_t>(to[to.size() - 1 - i]);
     if (extent != 1) {
-      for (size_t k = 0; k < count; ++k) indices[k] += k / run % target * stride;
+      for (size_t k = 0; k < count; ++k) {
+        indices[k] += static_cast<uint32_t>(k / run % target * stride);
+      }
     }
     run *= target;
     stride *= extent;
@@ -45,7 +49,7 @@ Shape broadcast_shape(const Lowering& node, const Shape& a, const Shape& b) {
 // The count of a computed result, bounded before anything is allocated.
 size_t result_count(const Lowering& node, const Shape& shape) {
   const std::optional<int64_t> count = element_count(shape);
-  if (!count || *count > (int64_t{1} << 24)) {
+  if (!count || *count > kMaxElements) {
     node.unsupported(fmt::format("a constant of {} is too large to be computed", to_string(shape)));
   }
   return static_cast<size_t>(*count);
@@ -105,8 +109,8 @@ double compute_number(const Lowering& node, double a, double b) {
 Constant combine(Lowering& node, const Constant& a, const Constant& b, bool truth) {
   const Shape shape = broadcast_shape(node, a.shape, b.shape);
   const size_t count = result_count(node, shape);
-  const std::vector<size_t> of_a = broadcast_indices(a.shape, shape, count);
-  const std::vector<size_t> of_b = broadcast_indices(b.shape, shape, count);
+  const std::vector<uint32_t> of_a = broadcast_indices(a.shape, shape, count);
+  const std::vector<uint32_t> of_b = broadcast_indices(b.shape, shape, count);
   const ElementType type = truth ? kBool : a.type;
   if (is_integer(a.type) && is_integer(b.type) && node.node.op != "Pow") {
     const std::vector<int64_t> x = integers_of(a);
@@ -123,7 +127,9 @@ Constant combine(Lowering& node, const Constant& a, const Constant& b, bool trut
 }
 
 void fold_binary(Lowering& node) {
-  if (node.opset() < 7 && node.integer("broadcast", 0) != 0) return rules().at(node.node.op)(node);
+  const auto rule = rules().find(node.node.op);
+  const bool aligns = node.opset() < 7 && node.integer("broadcast", 0) != 0;
+  if (aligns && rule != rules().end()) return rule->second(node);
   node.set(combine(node, node.constant(0), node.constant(1), false));
 }
 void fold_comparison(Lowering& node) {
@@ -197,9 +203,9 @@ void fold_where(Lowering& node) {
       broadcast_shape(node, condition.shape, broadcast_shape(node, a.shape, b.shape));
   const size_t count = result_count(node, shape);
   const std::vector<int64_t> truth = integers_of(condition);
-  const std::vector<size_t> of_c = broadcast_indices(condition.shape, shape, count);
-  const std::vector<size_t> of_a = broadcast_indices(a.shape, shape, count);
-  const std::vector<size_t> of_b = broadcast_indices(b.shape, shape, count);
+  const std::vector<uint32_t> of_c = broadcast_indices(condition.shape, shape, count);
+  const std::vector<uint32_t> of_a = broadcast_indices(a.shape, shape, count);
+  const std::vector<uint32_t> of_b = broadcast_indices(b.shape, shape, count);
   const auto pick = [&](const auto& x, const auto& y) {
     auto result = x;
     result.resize(count);
@@ -252,11 +258,14 @@ void fold_range(Lowering& node) {
   node.set(node.buffers().numbers(node.type(0), {count}, result));
 }
 
-// All elements to one: what shape arithmetic needs.
+// All elements to one: what shape arithmetic needs. Of small constants: a large one that costs
+// nothing to name could be read by every node of a file.
 void fold_reduce(Lowering& node) {
   const Constant& x = node.constant(0);
   const std::vector<int64_t> axes = node.integers("axes", 1).value_or(std::vector<int64_t>{});
-  if (!is_integer(x.type) || x.count() == 0 || (x.shape.size() > 1 && !axes.empty())) {
+  constexpr int64_t kMost = 1 << 16;
+  const bool is_whole = axes.empty() || x.shape.size() <= 1;
+  if (!is_integer(x.type) || x.count() == 0 || x.count() > kMost || !is_whole) {
     const auto rule = rules().find(node.node.op);
     if (rule == rules().end()) node.unsupported("it cannot be computed on this constant");
     return rule->second(node);
@@ -283,24 +292,25 @@ void fold_reduce(Lowering& node) {
 void fold_dequantize_linear(Lowering& node) {
   const Constant& q = node.constant(0);
   if (node.integer("block_size", 0) != 0) node.unsupported("block_size");
+  const auto scales = node.constant(1).count();
+  int64_t run = 1;  // consecutive elements of one scale
+  int64_t channels = 1;
+  if (scales != 1) {
+    const size_t axis = node.axis(node.integer("axis", 1), q.shape.size());
+    channels = q.shape[axis];
+    run = *element_count(std::span(q.shape).subspan(axis + 1));
+  }
+  if (scales != channels || (node.has(2) && node.constant(2).count() != channels)) {
+    node.corrupt("scales or zero points do not fit the tensor");
+  }
   const std::vector<double> scale = numbers_of(node.constant(1));
   std::vector<double> zero_point(scale.size(), 0);
   if (node.has(2)) zero_point = numbers_of(node.constant(2));
-  size_t run = 1;  // consecutive elements of one scale
-  size_t channels = 1;
-  if (scale.size() != 1) {
-    const size_t axis = node.axis(node.integer("axis", 1), q.shape.size());
-    channels = static_cast<size_t>(q.shape[axis]);
-    for (size_t i = axis + 1; i < q.shape.size(); ++i) run *= static_cast<size_t>(q.shape[i]);
-  }
-  if (scale.size() != channels || zero_point.size() != channels) {
-    node.corrupt("scales or zero points do not fit the tensor");
-  }
   const size_t count = static_cast<size_t>(q.count());
   Buffers::Buffer& buffer = node.buffers().add(count * sizeof(float));
   const std::vector<double> codes = numbers_of(q);
   for (size_t i = 0; i < count; ++i) {
-    const size_t channel = i / run % channels;
+    const size_t channel = i / static_cast<size_t>(run) % scale.size();
     const auto x = static_cast<float>((codes[i] - zero_point[channel]) * scale[channel]);
     std::memcpy(buffer.data() + i * sizeof(float), &x, sizeof(float));
   }

@@ -114,9 +114,6 @@ void fold_expand(Lowering& node) {
 void fold_concat(Lowering& node) {
   const Constant& first = node.constant(0);
   const size_t axis = node.axis(node.integer("axis", 1), first.shape.size());
-  const auto outer_of = [&](const Shape& shape) {
-    return element_count(std::span(shape).first(axis)).value_or(0);
-  };
   Constant y = first;
   uint64_t bytes = 0;
   for (size_t i = 0; i < node.inputs(); ++i) {
@@ -127,10 +124,12 @@ void fold_concat(Lowering& node) {
       node.corrupt(fmt::format("input {} does not fit the first", i));
     }
     if (i > 0) y.shape[axis] += x.shape[axis];
+    if (!is_possible(y.shape)) node.corrupt("its result is too large");
     bytes += x.bytes.size();
   }
   Buffers::Buffer& buffer = node.buffers().add(bytes);
-  const int64_t outer = outer_of(first.shape);
+  // Of a result without elements, `outer` may be anything.
+  const int64_t outer = bytes == 0 ? 0 : *element_count(std::span(first.shape).first(axis));
   size_t at = 0;
   for (int64_t o = 0; o < outer; ++o) {
     for (size_t i = 0; i < node.inputs(); ++i) {
@@ -147,31 +146,30 @@ void fold_concat(Lowering& node) {
 void fold_gather(Lowering& node) {
   const Constant& x = node.constant(0);
   const size_t axis = node.axis(node.integer("axis", 0), x.shape.size());
-  const std::vector<int64_t> indices = node.integers(1);
   const int64_t extent = x.shape[axis];
-  const auto before = element_count(std::span(x.shape).first(axis));
-  const auto after = element_count(std::span(x.shape).subspan(axis + 1));
+  std::vector<int64_t> positions = node.integers(1);
+  for (int64_t& position : positions) {
+    const int64_t index = position;
+    if (position < 0) position += extent;
+    if (position < 0 || position >= extent) {
+      node.corrupt(fmt::format("index {} of {}", index, extent));
+    }
+  }
   Shape shape(x.shape.begin(), x.shape.begin() + static_cast<std::ptrdiff_t>(axis));
   shape.insert(shape.end(), node.shape(1).begin(), node.shape(1).end());
   shape.insert(shape.end(), x.shape.begin() + static_cast<std::ptrdiff_t>(axis) + 1, x.shape.end());
-  const size_t run = static_cast<size_t>(after.value_or(0)) * element_bytes(x.type);
-  const auto total =
-      checked_multiply(static_cast<uint64_t>(before.value_or(0)) * indices.size(), run);
-  if (!before || !after || !total || !element_count(shape)) {
-    node.corrupt("its result is too large");
-  }
-  Buffers::Buffer& buffer = node.buffers().add(*total);
+  if (!is_possible(shape)) node.corrupt("its result is too large");
+  const auto count = static_cast<uint64_t>(*element_count(shape));
+  Buffers::Buffer& buffer = node.buffers().add(count * element_bytes(x.type));
+  // Of a result without elements, `before` may be anything.
+  const int64_t before = count == 0 ? 0 : *element_count(std::span(x.shape).first(axis));
+  const auto after = static_cast<size_t>(*element_count(std::span(x.shape).subspan(axis + 1)));
+  const size_t run = after * element_bytes(x.type);
   size_t at = 0;
-  for (int64_t b = 0; b < *before; ++b) {
-    for (const int64_t index : indices) {
-      const int64_t position = index < 0 ? index + extent : index;
-      if (position < 0 || position >= extent) {
-        node.corrupt(fmt::format("index {} of {}", index, extent));
-      }
-      if (run > 0) {
-        std::memcpy(buffer.data() + at,
-                    x.bytes.data() + static_cast<size_t>(b * extent + position) * run, run);
-      }
+  for (int64_t b = 0; b < before; ++b) {
+    for (const int64_t position : positions) {
+      std::memcpy(buffer.data() + at,
+                  x.bytes.data() + static_cast<size_t>(b * extent + position) * run, run);
       at += run;
     }
   }

@@ -189,9 +189,9 @@ std::optional<double> bound(const Lowering& node, std::string_view name, size_t 
   std::optional<double> x;
   if (node.opset() < 11 && node.attribute(name) != nullptr) x = node.number(name, 0);
   if (node.has(i)) {
-    const std::vector<double> given = numbers_of(node.constant(i));
-    if (given.size() != 1) node.corrupt(fmt::format("'{}' is no single number", name));
-    x = given[0];
+    const Constant& given = node.constant(i);
+    if (given.count() != 1) node.corrupt(fmt::format("'{}' is no single number", name));
+    x = numbers_of(given)[0];
   }
   return x && finite(*x) ? x : std::nullopt;
 }

@@ -43,6 +43,7 @@ Parameters read_parameters(Lowering& node, size_t i) {
     return node.parameter(constant, node.node.inputs[input],
                           input == i ? "quantization.scale" : "quantization.zero_point");
   };
+  if (!node.has(i)) node.corrupt("its scale is missing");
   Parameters p{parameter(i), parameter(i + 1), 0};
   if (!node.shape_of(p.scale).empty()) {
     p.axis = static_cast<int64_t>(node.axis(node.integer("axis", 1), rank));

@@ -105,7 +105,11 @@ void lower_pad(Lowering& node) {
   const size_t rank = shape.size();
   const std::vector<int64_t> pads = read_pads(node, rank);
   double value = node.number("value", 0);
-  if (node.has(2)) value = numbers_of(node.constant(2)).at(0);
+  if (node.has(2)) {
+    const Constant& given = node.constant(2);
+    if (given.count() != 1) node.corrupt("the value of the padding is no single number");
+    value = numbers_of(given)[0];
+  }
   constexpr double kLargest = std::numeric_limits<float>::max();
   value = std::clamp(value, -kLargest, kLargest);
   ValueId x = node.value(0);

@@ -109,6 +109,16 @@ ValueId Lowering::value(size_t i, std::string_view role) {
   return found.constant ? state_.parameter(*found.constant, node.inputs[i], role) : found.value;
 }
 
+std::vector<int64_t> Lowering::integers(size_t i) const {
+  constexpr int64_t kMost = int64_t{1} << 24;
+  const Constant& found = constant(i);
+  if (found.count() > kMost) {
+    unsupported(fmt::format("input {} ('{}') holds {} numbers that count or index, more than {}", i,
+                            node.inputs[i], found.count(), kMost));
+  }
+  return integers_of(found);
+}
+
 const Attribute* Lowering::attribute(std::string_view key) const {
   const auto it = std::ranges::find(node.attributes, key, &Attribute::name);
   return it == node.attributes.end() ? nullptr : &*it;
@@ -164,6 +174,9 @@ void Lowering::set(ValueId value, ElementType type, size_t output) {
 }
 
 void Lowering::set(const Constant& constant, size_t output) {
+  if (!is_possible(constant.shape)) {
+    unsupported(fmt::format("a constant of {}", to_string(constant.shape)));
+  }
   if (!wants(output)) return;
   if (!state_.operands.emplace(node.outputs[output], Operand{constant.type, constant, kNoValue})
            .second) {

@@ -70,7 +70,7 @@ class Lowering {
     return state_.parameter(constant, wanted_name, role);
   }
   // Constants that count or index.
-  std::vector<int64_t> integers(size_t i) const { return integers_of(constant(i)); }
+  std::vector<int64_t> integers(size_t i) const;
 
   // Attributes.
   const Attribute* attribute(std::string_view name) const;

@@ -333,6 +333,53 @@ TEST(Onnx, BoundsComputedConstants) {
   EXPECT_THAT(refusal(n), HasSubstr("need more than"));
 }
 
+// Tensors without elements may have any other extents; nothing loops over those or adds them up.
+TEST(Onnx, BoundsTheExtentsOfEmptyConstants) {
+  constexpr int64_t kHuge = int64_t{1} << 57;
+  Network n = one_node(node("Relu", "relu", {"x"}, {"y"}),
+                       {floats("c", {kHuge, 3, 0}, {}), int64s("i", {1}, {2}),
+                        int64s("none", {0}, {}), floats("d", {kHuge, 0, 3}, {})});
+  n.nodes.push_back(node("Gather", "part", {"c", "i"}, {"p"}, {attribute("axis", int64_t{1})}));
+  n.nodes.push_back(node("Gather", "empty", {"d", "none"}, {"e"}, {attribute("axis", int64_t{1})}));
+  n.nodes.push_back(node("Concat", "join", {"c", "c"}, {"j"}, {attribute("axis", int64_t{1})}));
+  EXPECT_THAT(Imported(n).operators(), ElementsAre("relu"));
+
+  n.nodes.push_back(
+      node("Concat", "sum", {"c", "c", "c", "c"}, {"s"}, {attribute("axis", int64_t{0})}));
+  EXPECT_THAT(refusal(n), HasSubstr("its result is too large"));
+  n.nodes.back() =
+      node("Unsqueeze", "more", {"c", "i"}, {"s"});  // of the same extents: nothing is too large
+  EXPECT_THAT(Imported(n).operators(), ElementsAre("relu"));
+  n.nodes.back() = node("ConstantOfShape", "fill", {"t"}, {"s"});
+  n.constants.push_back(int64s("t", {3}, {0, kHuge, kHuge}));
+  EXPECT_THAT(refusal(n), HasSubstr("a constant of [0, "));
+  n.constants = {floats("c", {0, kHuge, kHuge}, {})};
+  EXPECT_THAT(refusal(n), HasSubstr("impossible shape"));
+}
+
+// What small files could have computed at great length.
+TEST(Onnx, BoundsWhatIsReadOfConstants) {
+  const auto grown = [](const Message& n, int64_t elements) {
+    Network network = one_node(node("Expand", "grow", {"c", "t"}, {"g"}),
+                               {tensor<int8_t>("c", 3, {1}, {1}), int64s("t", {1}, {elements}),
+                                floats("f", {1}, {1}), int64s("q", {1}, {1})});
+    network.nodes.push_back(n);
+    network.nodes.push_back(node("Relu", "relu", {"x"}, {"y"}));
+    return network;
+  };
+  constexpr int64_t kMany = 1 << 17;
+  EXPECT_THAT(refusal(grown(node("Reshape", "r", {"f", "g"}, {"z"}), (1 << 24) + 1)),
+              HasSubstr("numbers that count or index"));
+  EXPECT_THAT(refusal(grown(node("ReduceProd", "r", {"g"}, {"z"}), kMany)),
+              HasSubstr("cannot be computed on this constant"));
+  EXPECT_THAT(refusal(grown(
+                  node("DequantizeLinear", "d", {"q", "g"}, {"z"}, {attribute("axis", int64_t{0})}),
+                  kMany)),
+              HasSubstr("do not fit the tensor"));
+  EXPECT_THAT(Imported(grown(node("ReduceProd", "r", {"g"}, {"z"}), 8)).operators(),
+              ElementsAre("relu"));
+}
+
 class OnnxFolder : public testing::Test {
  protected:
   void SetUp() override {
@@ -410,6 +457,20 @@ TEST(OnnxHostile, FlippedBytes) {
     }
     open_hostile(damaged);
   }
+}
+
+TEST(OnnxHostile, RulesCheckWhatTheyLookUp) {
+  EXPECT_THAT(
+      refusal(one_node(node("Pad", "p", {"x", "pads", "value"}, {"y"}),
+                       {int64s("pads", {8}, {0, 0, 0, 1, 0, 0, 0, 1}), floats("value", {0}, {})})),
+      HasSubstr("no single number"));
+  EXPECT_THAT(refusal(one_node(node("QuantizeLinear", "q", {"x"}, {"y"}))),
+              HasSubstr("its scale is missing"));
+  // An attribute of other operators.
+  Network n = one_node(node("Mod", "m", {"a", "b"}, {"c"}, {attribute("broadcast", int64_t{1})}),
+                       {int64s("a", {1}, {7}), int64s("b", {1}, {4})}, 6);
+  n.nodes.push_back(node("Relu", "relu", {"x"}, {"y"}));
+  EXPECT_THAT(Imported(n).operators(), ElementsAre("relu"));
 }
 
 TEST(OnnxHostile, RepeatedAndMissingParts) {
