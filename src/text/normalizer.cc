@@ -20,6 +20,7 @@ class Prepend : public Normalizer {
   void apply(std::string& text) const override {
     if (!text.empty()) text.insert(0, prefix_);
   }
+  double growth() const override { return 1 + static_cast<double>(prefix_.size()); }
 
  private:
   std::string prefix_;

@@ -13,7 +13,8 @@ class Normalizer {
   virtual ~Normalizer() = default;
   // Rewrites valid UTF-8 into valid UTF-8.
   virtual void apply(std::string& text) const = 0;
-  // At most how many times longer, in bytes, a text can get.
+  // At most how many times longer, in bytes, a text of a byte or more can get. (Texts are cut at
+  // added tokens, and what is put before each part counts.)
   virtual double growth() const { return 1; }
 };
 

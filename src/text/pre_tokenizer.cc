@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 
 #include "text/byte_level.h"
 #include "text/json_fields.h"
@@ -265,11 +266,14 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& json) {
                                      bool_field(json, "split", kWhere, true));
 }
 
-// byte_levels: how many ByteLevel steps there are so far; each may double a text.
-std::unique_ptr<PreTokenizer> make(const Json& json, int depth, int& byte_levels) {
+// growing: the types so far that lengthen texts. One may add to every word, so that a chain of them
+// with cuts between would double a text again and again: each may come once.
+std::unique_ptr<PreTokenizer> make(const Json& json, int depth, std::set<std::string>& growing) {
   const std::string& type = string_field(json, "type", kWhere);
+  if ((type == "ByteLevel" || type == "Metaspace") && !growing.insert(type).second) {
+    fail(ErrorCode::kUnsupported, "{}: {} twice", kWhere, type);
+  }
   if (type == "ByteLevel") {
-    if (++byte_levels > 1) fail(ErrorCode::kUnsupported, "{}: ByteLevel twice", kWhere);
     return std::make_unique<ByteLevel>(bool_field(json, "add_prefix_space", kWhere, true),
                                        bool_field(json, "use_regex", kWhere, true));
   }
@@ -293,7 +297,7 @@ std::unique_ptr<PreTokenizer> make(const Json& json, int depth, int& byte_levels
     if (depth >= kMaxDepth) fail(ErrorCode::kCorrupt, "{}: nested too deep", kWhere);
     std::vector<std::unique_ptr<PreTokenizer>> parts;
     for (const Json& part : array_field(json, "pretokenizers", kWhere)) {
-      parts.push_back(make(part, depth + 1, byte_levels));
+      parts.push_back(make(part, depth + 1, growing));
     }
     return std::make_unique<Sequence>(std::move(parts));
   }
@@ -307,8 +311,8 @@ std::unique_ptr<PreTokenizer> make(const Json& json, int depth, int& byte_levels
 
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& json) {
   if (json.is_null()) return nullptr;
-  int byte_levels = 0;
-  return make(json, 0, byte_levels);
+  std::set<std::string> growing;
+  return make(json, 0, growing);
 }
 
 }  // namespace bitsmith::text

@@ -224,6 +224,21 @@ TEST(TokenizerErrors, ExplodingReplacementsAreRefused) {
   EXPECT_NE(error_of(json).find("ByteLevel"), std::string::npos);
 }
 
+// What is put before every word or part doubles a text if the result is cut and the step repeated.
+TEST(TokenizerErrors, ExplodingPrefixesAreRefused) {
+  Json steps = Json::array();
+  for (const char* mark : {"X", "Y", "Z"}) {
+    steps.push_back({{"type", "Metaspace"}, {"replacement", mark}, {"split", false}});
+    steps.push_back({{"type", "Split"}, {"pattern", {{"String", mark}}}, {"behavior", "Isolated"}});
+  }
+  Json json = small_bpe();
+  json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", steps}};
+  EXPECT_NE(error_of(json).find("Metaspace twice"), std::string::npos);
+  json = small_bpe();
+  json["normalizer"] = {{"type", "Prepend"}, {"prepend", std::string(1000, 'x')}};
+  EXPECT_NE(error_of(json).find("longer"), std::string::npos);
+}
+
 TEST(TokenizerErrors, EveryPrefixAndManyFlips) {
   const std::string good = small_bpe().dump();
   const auto attempt = [](const std::string& bytes) {
