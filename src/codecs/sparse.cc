@@ -40,6 +40,13 @@ struct Format {
   MatrixShape inner_shape() const { return {shape.rows, survivors(shape.cols)}; }
 
   static Scheme parse_inner(const std::string& text) {
+    // JSON of a file may nest as deep as it is long, and writing it, for a message, recurses.
+    constexpr size_t kMaxBytes = 1024;
+    if (text.size() > kMaxBytes) {
+      fail(ErrorCode::kInvalidArgument,
+           "codec 'sparse': the option 'inner' has {} characters, at most {} are read", text.size(),
+           kMaxBytes);
+    }
     const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
     if (!json.is_object() || !json.contains("codec") || !json["codec"].is_string()) {
       fail(ErrorCode::kInvalidArgument,

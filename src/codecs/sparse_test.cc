@@ -79,7 +79,11 @@ TEST(Sparse, WorksWithEveryCodecOfSingleColumns) {
 }
 
 TEST(Sparse, RefusesWhatIsNoCodec) {
-  for (const char* inner : {"", "int", "{}", R"({"codec":5})", R"({"codec":"sparse"})"}) {
+  const std::string deep =
+      R"({"codec":"int","options":)" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  const std::string not_codecs[] = {"",  "int", "{}", R"({"codec":5})", R"({"codec":"sparse"})",
+                                    deep};
+  for (const std::string& inner : not_codecs) {
     const Scheme scheme = sparse(0.5, 4, inner);
     try {
       scheme.codec->encoded_bytes({4, 4}, scheme.options);
