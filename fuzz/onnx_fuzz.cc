@@ -2,6 +2,7 @@
 #include "formats/onnx.h"
 
 #include "fuzz_target.h"
+#include "protobuf_mutator.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace bitsmith;

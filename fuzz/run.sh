@@ -17,7 +17,7 @@ for target in "$@"; do
   echo "== $target, $seconds s"
   # -rss_limit_mb also bounds single allocations: a small file must not ask for much memory.
   nice -n 2 "$build/bin/$target" -max_total_time="$seconds" -rss_limit_mb=1024 -timeout=10 \
-    -max_len=16384 -print_final_stats=1 -artifact_prefix="$build/found/$target-" \
+    -max_len=16384 -print_final_stats=1 -print_funcs=0 -artifact_prefix="$build/found/$target-" \
     "${dictionary[@]}" "$build/corpus/$target" "$root/fuzz/corpus/$target" \
     2>"$build/found/$target.log" || status=1
   grep -E "ERROR|SUMMARY|stat::number_of_executed_units|stat::average_exec|stat::peak_rss|DONE" \

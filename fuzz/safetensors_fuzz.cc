@@ -2,6 +2,7 @@
 #include "formats/safetensors.h"
 
 #include "fuzz_target.h"
+#include "safetensors_mutator.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   allow_errors([&] {

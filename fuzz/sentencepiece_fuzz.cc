@@ -1,4 +1,5 @@
 // Any bytes as a SentencePiece tokenizer.model.
+#include "protobuf_mutator.h"
 #include "tokenizer_target.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
