@@ -7,6 +7,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "core/thread_pool.h"
+#include "formats/resident.h"
 #include "report/table.h"
 #include "report/units.h"
 #include "runtime/kernels/cpu.h"
@@ -51,11 +52,15 @@ void print(const Model& model, const std::vector<Speed>& speeds) {
 
 void bench(const BenchOptions& options) {
   catch_interrupts();
-  const Model model = open_model(options.model);
+  Model model = open_model(options.model);
   std::vector<int> threads = options.threads;
   if (threads.empty()) {
     threads = {1};
     if (ThreadPool::processors() > 1) threads.push_back(ThreadPool::processors());
+  }
+  {
+    ThreadPool pool;
+    make_resident(model, pool);  // as `run` does
   }
   std::vector<Speed> speeds;
   for (const int count : threads) {

@@ -11,6 +11,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "formats/model_tokenizer.h"
+#include "formats/resident.h"
 #include "model_options.h"
 #include "program.h"
 #include "runtime/executor.h"
@@ -64,7 +65,7 @@ void print_stats(size_t prompt, double prompt_seconds, int64_t made, double seco
 
 void run(const RunOptions& options) {
   catch_interrupts();
-  const Model model = open_model(options.model);
+  Model model = open_model(options.model);
   const auto tokenizer = tokenizer_of(model);
   const std::vector<TokenId> eos = end_tokens(model, *tokenizer);
   const std::vector<TokenId> prompt = encode_prompt(*tokenizer, options);
@@ -76,6 +77,7 @@ void run(const RunOptions& options) {
          *limit);
   }
   ThreadPool pool(options.threads);
+  make_resident(model, pool);
   Executor executor(model, pool, std::min<int64_t>(512, prompt_tokens));
   Sequence sequence = executor.make_sequence();
   Sampler sampler(options.sampler);

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <set>
 
 #include "core/interrupt.h"
 #include "core/random.h"
+#include "core/system_memory.h"
 #include "runtime/executor.h"
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/kernels/linear.h"
@@ -25,15 +25,6 @@ double median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t n = values.size();
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
-}
-
-// VmHWM of /proc/self/status; 0 where there is none.
-uint64_t peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
 }
 
 // What one token costs.

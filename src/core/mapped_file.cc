@@ -72,11 +72,18 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void release_pages(std::span<const std::byte> bytes) {
+std::span<const std::byte> whole_pages(std::span<const std::byte> bytes) {
   const uintptr_t page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
   const uintptr_t end = (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size()) / page * page;
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  if (begin >= end) return {};
+  return {reinterpret_cast<const std::byte*>(begin), end - begin};
+}
+
+void release_pages(std::span<const std::byte> bytes) {
+  const std::span<const std::byte> pages = whole_pages(bytes);
+  if (pages.empty()) return;
+  ::madvise(const_cast<std::byte*>(pages.data()), pages.size(), MADV_DONTNEED);
 }
 
 }  // namespace bitsmith

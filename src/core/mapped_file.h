@@ -32,6 +32,9 @@ class MappedFile {
   std::filesystem::path path_;
 };
 
+// The pages of memory that lie wholly inside `bytes`.
+std::span<const std::byte> whole_pages(std::span<const std::byte> bytes);
+
 // Tells the kernel that the pages wholly inside `bytes` (part of a mapped file) are not needed
 // soon, so that they stop counting as this process's memory. Reading them again is allowed.
 void release_pages(std::span<const std::byte> bytes);

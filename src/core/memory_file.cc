@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/mapped_file.h"
 
 namespace bitsmith {
 
@@ -32,6 +33,12 @@ MemoryFile::MemoryFile(size_t size) : size_(size) {
 
 MemoryFile::~MemoryFile() {
   if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+void MemoryFile::discard(std::span<const std::byte> part) const {
+  const std::span<const std::byte> pages = whole_pages(part);
+  if (pages.empty()) return;
+  ::madvise(const_cast<std::byte*>(pages.data()), pages.size(), MADV_REMOVE);
 }
 
 }  // namespace bitsmith

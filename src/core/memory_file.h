@@ -18,6 +18,9 @@ class MemoryFile {
 
   std::span<std::byte> bytes() const { return {data_, size_}; }
 
+  // Gives the memory of the pages wholly inside `part` back for good: they read as zero.
+  void discard(std::span<const std::byte> part) const;
+
  private:
   std::byte* data_ = nullptr;
   size_t size_ = 0;

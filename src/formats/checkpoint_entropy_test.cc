@@ -1,6 +1,7 @@
 // Checkpoints whose tensors are entropy-coded.
 #include "formats/checkpoint_metadata.h"
 #include "formats/formats_test_support.h"
+#include "formats/resident.h"
 #include "formats/safetensors.h"
 
 namespace bitsmith {
@@ -60,6 +61,33 @@ TEST(EntropyCheckpoint, OpensToTheBytesBeforeCoding) {
     EXPECT_TRUE(std::ranges::equal(embed.bytes, source.contents.parameters.at("embed").bytes));
     SilentProgress progress;
     verify_checkpoint(model, progress);
+  }
+}
+
+TEST(EntropyCheckpoint, ResidentWeightsAreTheSame) {
+  for (const char* coder : {"huffman", ""}) {
+    const TemporaryFolder folder;
+    CodableModel source("huffman");
+    if (*coder == '\0') source.contents.entropy_coder = nullptr;
+    write_checkpoint(folder / "m.bitsmith", source.contents);
+    for (const int threads : {1, 3}) {
+      Model model = open_checkpoint(folder / "m.bitsmith");
+      const Model before = model;
+      ThreadPool pool(threads);
+      ASSERT_TRUE(make_resident(model, pool));
+      for (const auto& [name, expected] : source.contents.parameters) {
+        EXPECT_TRUE(std::ranges::equal(model.parameter(name).bytes, expected.bytes)) << name;
+        EXPECT_EQ(model.parameter(name).entropy_coder, before.parameter(name).entropy_coder);
+      }
+      // What is only looked up, or is no matrix, stays where it is.
+      const auto data = [](const Model& of, const char* name) {
+        return of.parameter(name).bytes.data();
+      };
+      EXPECT_NE(data(model, "up"), data(before, "up"));
+      EXPECT_EQ(data(model, "embed"), data(before, "embed"));
+      EXPECT_EQ(data(model, "bias"), data(before, "bias"));
+      EXPECT_EQ(model.parameter_bytes(), before.parameter_bytes());
+    }
   }
 }
 

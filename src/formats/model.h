@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "codecs/codec.h"
+#include "core/huge_memory.h"
 #include "core/mapped_file.h"
 #include "core/memory_file.h"
 #include "graph/graph.h"
@@ -28,6 +29,7 @@ struct Model {
   std::vector<std::shared_ptr<MappedFile>> files;
   std::vector<std::shared_ptr<const std::vector<std::byte>>> buffers;
   std::shared_ptr<MemoryFile> decoded;      // entropy-coded parameters, decoded
+  std::shared_ptr<HugeMemory> resident;     // copies, see make_resident()
   std::vector<std::string> unused_tensors;  // in the files, but not asked for by the graph
 
   const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/output_file.h"
+#include "core/system_memory.h"
 #include "formats/checkpoint.h"
 #include "pipeline/job.h"
 

@@ -1,7 +1,6 @@
 #include "pipeline/memory.h"
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <set>
 #include <utility>
@@ -219,14 +218,6 @@ SamplingPlan plan_sampling(uint64_t model_bytes, uint64_t cache_bytes, uint64_t 
   const uint64_t together = ram_bytes / 4 / std::max<uint64_t>(1, cache_bytes);
   return {static_cast<int64_t>(std::clamp<uint64_t>(together, 1, kMost)),
           model_bytes > ram_bytes / 2};
-}
-
-uint64_t peak_memory_bytes() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
 }
 
 }  // namespace bitsmith

@@ -52,7 +52,4 @@ struct SamplingPlan {
 uint64_t sequence_cache_bytes(const Model& model, int64_t length);
 SamplingPlan plan_sampling(uint64_t model_bytes, uint64_t cache_bytes, uint64_t ram_bytes);
 
-// The largest resident size this process ever had, from /proc; 0 where there is none.
-uint64_t peak_memory_bytes();
-
 }  // namespace bitsmith

@@ -42,7 +42,8 @@ class IntKernel final : public LinearKernel {
     const int64_t blocks = ceil_div(x.tokens(), Int8Activations::kBlock);
     const int64_t block_ranges = ceil_div(blocks, kTaskBlocks);
     const int64_t wanted = ceil_div(pool.threads() * kTasksPerThread, block_ranges);
-    const int64_t panels = ceil_div(layout_.panels, wanted);
+    const int64_t together = x.tokens() == 1 ? kTokenStreams : 1;
+    const int64_t panels = ceil_div(ceil_div(layout_.panels, wanted), together) * together;
     const int64_t panel_ranges = ceil_div(layout_.panels, panels);
     const auto body = [&](int64_t i, int) {
       const int64_t p = i % panel_ranges * panels;

@@ -16,6 +16,9 @@ struct IntJob {
   int64_t y_stride = 0;
 };
 
+// So many panels are read side by side for one token, if a range has as many.
+constexpr int64_t kTokenStreams = 4;
+
 // Panels [panel_begin, panel_end) for the token blocks [block_begin, block_end) of Int8Activations.
 struct IntRange {
   int64_t panel_begin = 0;

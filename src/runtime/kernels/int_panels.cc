@@ -97,41 +97,74 @@ struct Work {
 };
 
 // One token, activation groups of 32: bound by memory, so codes are used as soon as they are
-// unpacked.
-template <int kBits, bool kWholeZero>
-HWY_NOINLINE void multiply_token(const Work& work, int64_t panel, const Tile& tile) {
+// unpacked, and kStreams panels, `distance` from each other, are read side by side: the processor
+// fetches ahead in each of several streams and so gets more out of the memory than from one.
+template <int kBits, bool kWholeZero, size_t kStreams>
+HWY_NOINLINE void multiply_token(const Work& work, int64_t panel, int64_t distance,
+                                 const Tile& tile) {
   const IntLayout& layout = *work.job.layout;
-  const uint8_t* codes = work.job.bytes + panel * layout.panel_code_bytes;
   const int64_t full_groups = layout.quads / 8;
   const int64_t groups = work.job.x->groups;
   for (size_t part = 0; part < kParts; ++part) {
-    PlaneCursor planes(layout, codes + part * kPartBytes);
-    GroupCursor scales = work.groups(panel, part);
+    const uint8_t* codes[kStreams];
+    PlaneCursor planes[kStreams];
+    GroupCursor scales[kStreams];
+    GroupScale group[kStreams];
+    Floats y[kStreams];
+    unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+      const int64_t mine = panel + static_cast<int64_t>(s) * distance;
+      codes[s] = work.job.bytes + mine * layout.panel_code_bytes + part * kPartBytes;
+      planes[s] = PlaneCursor(layout, codes[s]);
+      scales[s] = work.groups(mine, part);
+      y[s] = hn::Zero(FloatsTag());
+    });
     const int8_t* HWY_RESTRICT x = tile.codes;
     const float* HWY_RESTRICT x_scales = tile.scales;
     const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
-    Floats y = hn::Zero(FloatsTag());
     for (int64_t g = 0; g < groups;) {
-      const GroupScale group = scales.next();
+      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED { group[s] = scales[s].next(); });
       const int64_t end = std::min(g + work.groups_per_scale, groups);
       const int64_t full_end = std::min(end, full_groups);
       for (; g < full_end; ++g) {
-        const Ints dot = dot8<kBits>(planes, x, start_dot<kWholeZero>(neg_sums[g], kBits - 1));
+        unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+          const Ints dot = dot8<kBits>(planes[s], x, start_dot<kWholeZero>(neg_sums[g], kBits - 1));
+          y[s] = add_dot<kWholeZero>(dot, group[s], neg_sums[g], x_scales[g], y[s]);
+        });
         x += 32;
-        y = add_dot<kWholeZero>(dot, group, neg_sums[g], x_scales[g], y);
       }
       if (g < end) {  // the last group, if it is short
-        Ints dot = start_dot<kWholeZero>(neg_sums[g], kBits - 1);
-        for (int64_t quad = g * 8; quad < layout.quads; ++quad) {
-          const Bytes w = unpack1(layout, codes + part * kPartBytes, quad);
-          dot = dot4<kBits>(dot, w, load_quad(x));
-          x += 4;
-        }
-        y = add_dot<kWholeZero>(dot, group, neg_sums[g], x_scales[g], y);
+        unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+          Ints dot = start_dot<kWholeZero>(neg_sums[g], kBits - 1);
+          for (int64_t quad = g * 8; quad < layout.quads; ++quad) {
+            dot = dot4<kBits>(dot, unpack1(layout, codes[s], quad),
+                              load_quad(x + (quad - g * 8) * 4));
+          }
+          y[s] = add_dot<kWholeZero>(dot, group[s], neg_sums[g], x_scales[g], y[s]);
+        });
         ++g;
       }
     }
-    work.store(panel, part, y, tile.y);
+    unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+      const int64_t on = static_cast<int64_t>(s) * distance;
+      work.store(panel + on, part, y[s], tile.y + on * IntLayout::kPanelRows);
+    });
+  }
+}
+
+// The panels [begin, end) for one token.
+template <int kBits, bool kWholeZero>
+void multiply_token_panels(const Work& work, int64_t begin, int64_t end, const Tile& tile) {
+  const int64_t distance = (end - begin) / kTokenStreams;
+  const auto at = [&](int64_t panel) {
+    Tile moved = tile;
+    moved.y += (panel - begin) * IntLayout::kPanelRows;
+    return moved;
+  };
+  for (int64_t panel = begin; panel < begin + distance; ++panel) {
+    multiply_token<kBits, kWholeZero, kTokenStreams>(work, panel, distance, at(panel));
+  }
+  for (int64_t panel = begin + distance * kTokenStreams; panel < end; ++panel) {
+    multiply_token<kBits, kWholeZero, 1>(work, panel, 0, at(panel));
   }
 }
 
@@ -304,14 +337,16 @@ void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch)
                 std::min(Int8Activations::kBlock, job.tokens - first),
                 job.y + first * job.y_stride + panel * IntLayout::kPanelRows};
   };
+  if (job.tokens == 1 && x.group_cols == 32) {
+    const Tile tile = tile_of(range.panel_begin, 0);
+    with_bits(layout.bits, [&](auto bits) {
+      whole_zero
+          ? multiply_token_panels<bits, true>(work, range.panel_begin, range.panel_end, tile)
+          : multiply_token_panels<bits, false>(work, range.panel_begin, range.panel_end, tile);
+    });
+    return;
+  }
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
-    if (job.tokens == 1 && x.group_cols == 32) {
-      with_bits(layout.bits, [&](auto bits) {
-        whole_zero ? multiply_token<bits, true>(work, panel, tile_of(panel, 0))
-                   : multiply_token<bits, false>(work, panel, tile_of(panel, 0));
-      });
-      continue;
-    }
     with_bits(layout.bits, [&](auto bits) {
       unpack_panel<bits>(layout, job.bytes + panel * layout.panel_code_bytes, scratch);
     });

@@ -138,6 +138,15 @@ TEST_P(IntKernel, EveryNumberOfBits) {
   }
 }
 
+// Several streams of panels, and panels that are left over.
+TEST_P(IntKernel, ManyPanelsOfOneToken) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    check({64, 70, 32, bits, bits % 2 == 0}, 1, 5);
+    check({333, 64, 0, bits, bits % 2 == 1}, 1, 6);
+  }
+  check({1000, 96, 64, 4, false}, 1, 7);
+}
+
 TEST_P(IntKernel, EdgeShapes) {
   for (const int64_t rows : {1, 15, 16, 17}) {
     for (const int64_t cols : {1, 4, 5, 64, 288, 1376}) {

@@ -34,9 +34,9 @@ HWY_INLINE Bytes shift_left(Bytes v) {
 // Goes over the planes of a part, 8 quads at a time.
 class PlaneCursor {
  public:
+  PlaneCursor() = default;
   HWY_INLINE PlaneCursor(const IntLayout& layout, const uint8_t* part)
-      : planes_{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes},
-        ahead_(layout.plane_count == 1 ? kAheadBytes : layout.panel_code_bytes) {}
+      : planes_{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes} {}
 
   // The first of the kWidth vectors of plane i (widest first), which are passed by.
   template <int kWidth>
@@ -46,17 +46,15 @@ class PlaneCursor {
     return vectors;
   }
 
-  // Also asks for what will be loaded later: hardware prefetchers stop at page borders. A single
-  // plane is one stream over all panels; several are in step with those of the next panel.
-  HWY_INLINE Bytes load(const uint8_t* vector) const {
-    hwy::Prefetch(vector + ahead_);
+  // Also asks for what will be loaded soon.
+  static HWY_INLINE Bytes load(const uint8_t* vector) {
+    constexpr int64_t kAheadBytes = 1024;
+    hwy::Prefetch(vector + kAheadBytes);
     return hn::LoadU(BytesTag(), vector);
   }
 
  private:
-  static constexpr int64_t kAheadBytes = 4096;
   const uint8_t* planes_[3];
-  int64_t ahead_;
 };
 
 // Adds the bits of plane i to the codes of 8 quads, w[0..8).
@@ -66,7 +64,7 @@ HWY_INLINE void merge_plane(PlaneCursor& cursor, size_t i, Bytes* HWY_RESTRICT w
   const Bytes mask = hn::Set(BytesTag(), static_cast<uint8_t>(((1 << kWidth) - 1) << kShift));
   const uint8_t* vectors = cursor.next<kWidth>(i);
   unroll<kWidth>([&](auto v) BITSMITH_UNROLLED {
-    const Bytes packed = cursor.load(vectors + v * 64);
+    const Bytes packed = PlaneCursor::load(vectors + v * 64);
     unroll<kQuads>([&](auto quad) BITSMITH_UNROLLED {
       constexpr int kMove = kShift - kWidth * static_cast<int>(decltype(quad)::value);
       const Bytes moved = shift_left<kMove>(packed);
@@ -146,6 +144,7 @@ struct GroupScale {
 // Goes over the groups of weights of one part of a panel.
 class GroupCursor {
  public:
+  GroupCursor() = default;
   HWY_INLINE GroupCursor(const IntLayout& layout, const uint8_t* bytes, int64_t panel, size_t part,
                          const ZeroTable* table)
       : scales_(bytes + layout.scales_offset + panel * layout.panel_scale_bytes() +

@@ -1,0 +1,32 @@
+#include "core/huge_memory.h"
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace bitsmith {
+
+HugeMemory::HugeMemory(size_t size) : size_(size) {
+  constexpr size_t kPage = size_t{2} << 20;
+  if (size == 0) return;
+  if (size > SIZE_MAX - 2 * kPage) fail(ErrorCode::kEnvironment, "cannot get {} bytes", size);
+  mapping_size_ = (size + kPage - 1) / kPage * kPage + kPage;
+  mapping_ =
+      ::mmap(nullptr, mapping_size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping_ == MAP_FAILED) {
+    fail(ErrorCode::kEnvironment, "cannot get {} bytes of memory: {}", size, std::strerror(errno));
+  }
+  const auto begin = reinterpret_cast<uintptr_t>(mapping_);
+  data_ = static_cast<std::byte*>(mapping_) + (kPage - begin % kPage) % kPage;
+  ::madvise(data_, mapping_size_ - kPage, MADV_HUGEPAGE);  // a refusal loses nothing
+}
+
+HugeMemory::~HugeMemory() {
+  if (mapping_ != nullptr) ::munmap(mapping_, mapping_size_);
+}
+
+}  // namespace bitsmith

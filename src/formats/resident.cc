@@ -1,0 +1,67 @@
+#include "formats/resident.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "core/system_memory.h"
+
+namespace bitsmith {
+namespace {
+
+std::set<std::string> multiplied(const Graph& graph) {
+  std::set<std::string> names;
+  for (const Node& node : graph.nodes) {
+    if (node.op == "embedding") continue;
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue) continue;
+      const Value& value = graph.value(id);
+      if (value.kind == ValueKind::kParameter && value.shape.size() > 1) names.insert(value.name);
+    }
+  }
+  return names;
+}
+
+}  // namespace
+
+bool make_resident(Model& model, ThreadPool& pool) {
+  constexpr size_t kAlignment = 64;  // what vectors load at once
+  constexpr size_t kPiece = size_t{2} << 20;
+  const std::set<std::string> names = multiplied(model.graph);
+  size_t size = 0;
+  for (const std::string& name : names) {
+    size += (model.parameter(name).bytes.size() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  if (size > available_memory_bytes() / 2) return false;
+
+  auto memory = std::make_shared<HugeMemory>(size);
+  size_t offset = 0;
+  for (const std::string& name : names) {
+    CodedTensor& tensor = model.parameters.at(name);
+    const std::span<std::byte> to = memory->bytes().subspan(offset, tensor.bytes.size());
+    const auto pieces = static_cast<int64_t>((to.size() + kPiece - 1) / kPiece);
+    pool.run(pieces, [&](int64_t i, int) {
+      const size_t begin = static_cast<size_t>(i) * kPiece;
+      const size_t count = std::min(kPiece, to.size() - begin);
+      std::memcpy(to.data() + begin, tensor.bytes.data() + begin, count);
+    });
+    if (tensor.entropy_coder.empty()) {
+      release_pages(tensor.bytes);
+    } else {
+      model.decoded->discard(tensor.bytes);
+    }
+    tensor.bytes = to;
+    offset += (to.size() + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  model.resident = std::move(memory);
+  // What was computed at opening and is now copied.
+  std::erase_if(model.buffers, [&](const auto& buffer) {
+    return std::ranges::none_of(model.parameters, [&](const auto& parameter) {
+      const std::byte* data = parameter.second.bytes.data();
+      return data >= buffer->data() && data < buffer->data() + buffer->size();
+    });
+  });
+  return true;
+}
+
+}  // namespace bitsmith
