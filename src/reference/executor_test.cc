@@ -3,13 +3,16 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <list>
 
+#include "core/output_file.h"
 #include "core/random.h"
 #include "core/testing.h"
 #include "formats/model.h"
+#include "formats/model_tokenizer.h"
 #include "graph/operators.h"
 #include "runtime/executor.h"
 
@@ -174,6 +177,39 @@ TEST(Executors, AgreeWithNumPyOnTinystories) {
   const fs::path folder = testing::shared_data("llm/tinystories-656k");
   if (folder.empty()) GTEST_SKIP() << "llm/tinystories-656k is not there";
   compare_with_numpy(folder);
+}
+
+// exp of the mean cross entropy over windows of a text.
+double perplexity(const Model& model, const std::vector<std::vector<TokenId>>& windows,
+                  at::Tensor (*logits)(const Model&, const std::vector<TokenId>&)) {
+  double nats = 0;
+  int64_t scored = 0;
+  for (const std::vector<TokenId>& window : windows) {
+    const auto count = static_cast<int64_t>(window.size()) - 1;
+    const at::Tensor next =
+        at::tensor(at::ArrayRef<TokenId>(window).slice(1), at::TensorOptions().dtype(at::kLong));
+    const at::Tensor predicted = logits(model, window).narrow(0, 0, count).to(at::kDouble);
+    nats += at::cross_entropy_loss(predicted, next, {}, at::Reduction::Sum).item<double>();
+    scored += count;
+  }
+  return std::exp(nats / static_cast<double>(scored));
+}
+
+TEST(Executors, GiveTheSamePerplexityToFourDigits) {
+  const fs::path models = testing::source_folder() / "models";
+  const Model model = open_model(models / "classics-7m");
+  const std::vector<TokenId> tokens =
+      tokenizer_of(model)->encode(read_file(models / "tale.txt", 1 << 20), false);
+  constexpr size_t kLength = 256;
+  ASSERT_GE(tokens.size(), 8 * kLength);
+  std::vector<std::vector<TokenId>> windows;
+  for (size_t i = 0; i < 8; ++i) {
+    windows.emplace_back(&tokens[i * kLength], &tokens[i * kLength] + kLength);
+  }
+  const double reference = perplexity(model, windows, reference_logits);
+  const double native = perplexity(model, windows, native_logits);
+  EXPECT_LT(reference, 500);  // it has learned something
+  EXPECT_NEAR(native, reference, 5e-5 * reference);
 }
 
 }  // namespace

@@ -162,6 +162,7 @@ class GroupCursor {
     const hn::Repartition<uint8_t, decltype(dh)> d8;
     GroupScale group;
     group.scale = hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, scales_)));
+    hwy::Prefetch(scales_ + 128);
     scales_ += 32;
     group.zero = symmetric_ ? hn::Set(df, symmetric_zero_) : hn::ConvertTo(df, next_zeros());
     return group;
