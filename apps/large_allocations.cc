@@ -1,24 +1,21 @@
 // Large arrays in huge pages. Whole matrices come and go for every tensor, and the first touch of
 // each 4 KiB page is a call into the kernel, so that without this the pages cost more than the
 // arithmetic. Linked into a program, this replaces its operator new.
-#include <sys/mman.h>
+//
+// Freed ones go back to the system at once, torch's too. Left to itself, malloc raises the size
+// from which it does so up to 32 MiB; what is smaller stays in heaps that grow with every layer,
+// because small things that live on lie between.
+#include <malloc.h>
 
-#include <cstdint>
 #include <cstdlib>
 #include <new>
 
+#include "core/huge_pages.h"
+
 namespace {
 
-constexpr size_t kLarge = size_t{4} << 20;
-constexpr uintptr_t kHugePage = uintptr_t{2} << 20;
-
-void ask_for_huge_pages(void* memory, size_t size) {
-  const auto begin = reinterpret_cast<uintptr_t>(memory);
-  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  const uintptr_t last = (begin + size) / kHugePage * kHugePage;
-  // A kernel without huge pages refuses: nothing is lost.
-  if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-}
+constexpr size_t kLarge = 2 * bitsmith::kHugePageBytes;
+[[maybe_unused]] const int kIsSet = ::mallopt(M_MMAP_THRESHOLD, static_cast<int>(kLarge));
 
 }  // namespace
 
@@ -30,7 +27,7 @@ void* operator new(size_t size) {
     handler();
     memory = std::malloc(size > 0 ? size : 1);
   }
-  if (size >= kLarge) ask_for_huge_pages(memory, size);
+  if (size >= kLarge) bitsmith::ask_for_huge_pages(memory, size);
   return memory;
 }
 

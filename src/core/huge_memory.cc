@@ -7,11 +7,12 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "core/huge_pages.h"
 
 namespace bitsmith {
 
 HugeMemory::HugeMemory(size_t size) : size_(size) {
-  constexpr size_t kPage = size_t{2} << 20;
+  constexpr size_t kPage = kHugePageBytes;
   if (size == 0) return;
   if (size > SIZE_MAX - 2 * kPage) fail(ErrorCode::kEnvironment, "cannot get {} bytes", size);
   mapping_size_ = (size + kPage - 1) / kPage * kPage + kPage;
@@ -22,7 +23,7 @@ HugeMemory::HugeMemory(size_t size) : size_(size) {
   }
   const auto begin = reinterpret_cast<uintptr_t>(mapping_);
   data_ = static_cast<std::byte*>(mapping_) + (kPage - begin % kPage) % kPage;
-  ::madvise(data_, mapping_size_ - kPage, MADV_HUGEPAGE);  // a refusal loses nothing
+  ask_for_huge_pages(mapping_, mapping_size_);
 }
 
 HugeMemory::~HugeMemory() {

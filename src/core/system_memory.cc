@@ -17,7 +17,6 @@ std::optional<uint64_t> number_after(const fs::path& path, const std::string& ke
   for (std::string word; file >> word;) {
     uint64_t number = 0;
     if (word == key && file >> number) return number;
-    if (!file) break;
   }
   return std::nullopt;
 }
@@ -47,15 +46,16 @@ uint64_t peak_memory_bytes() {
 
 uint64_t available_memory_bytes() {
   uint64_t available = number_after("/proc/meminfo", "MemAvailable:").value_or(0) * 1024;
-  std::string line;
   std::ifstream groups("/proc/self/cgroup");
-  while (std::getline(groups, line)) {
+  for (std::string line; std::getline(groups, line);) {
     if (!line.starts_with("0::/")) continue;
-    const fs::path root = "/sys/fs/cgroup";
-    fs::path group = root / line.substr(4);
+    // The group and all those above it.
+    fs::path group = line.substr(4);
     while (true) {
-      if (const auto left = left_in(group)) available = std::min(available, *left);
-      if (group.lexically_normal() == root || !group.has_relative_path()) break;
+      if (const auto left = left_in("/sys/fs/cgroup" / group)) {
+        available = std::min(available, *left);
+      }
+      if (group.empty()) break;
       group = group.parent_path();
     }
   }

@@ -22,6 +22,18 @@ std::set<std::string> multiplied(const Graph& graph) {
   return names;
 }
 
+bool lies_in(std::span<const std::byte> bytes, std::span<const std::byte> whole) {
+  return bytes.data() >= whole.data() && bytes.data() < whole.data() + whole.size();
+}
+
+// Gives back what the file's pages, or the memory that a tensor was decoded to, take.
+void release_original(const Model& model, const CodedTensor& tensor) {
+  if (!tensor.entropy_coder.empty()) return model.decoded->discard(tensor.bytes);
+  const bool is_mapped = std::ranges::any_of(
+      model.files, [&](const auto& file) { return lies_in(tensor.bytes, file->bytes()); });
+  if (is_mapped) release_pages(tensor.bytes);
+}
+
 }  // namespace
 
 bool make_resident(Model& model, ThreadPool& pool) {
@@ -45,11 +57,7 @@ bool make_resident(Model& model, ThreadPool& pool) {
       const size_t count = std::min(kPiece, to.size() - begin);
       std::memcpy(to.data() + begin, tensor.bytes.data() + begin, count);
     });
-    if (tensor.entropy_coder.empty()) {
-      release_pages(tensor.bytes);
-    } else {
-      model.decoded->discard(tensor.bytes);
-    }
+    release_original(model, tensor);
     tensor.bytes = to;
     offset += (to.size() + kAlignment - 1) / kAlignment * kAlignment;
   }
@@ -57,8 +65,7 @@ bool make_resident(Model& model, ThreadPool& pool) {
   // What was computed at opening and is now copied.
   std::erase_if(model.buffers, [&](const auto& buffer) {
     return std::ranges::none_of(model.parameters, [&](const auto& parameter) {
-      const std::byte* data = parameter.second.bytes.data();
-      return data >= buffer->data() && data < buffer->data() + buffer->size();
+      return lies_in(parameter.second.bytes, *buffer);
     });
   });
   return true;
