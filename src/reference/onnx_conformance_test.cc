@@ -1,4 +1,4 @@
-// ONNX's own conformance vectors through importer and reference executor.
+// ONNX's own conformance vectors through the importer and both executors.
 //
 // A vector is a network, mostly of one node, with inputs and outputs. It is run three times: with
 // all inputs computed, with all but the first as constants (shapes, weights), and with all of them
@@ -17,6 +17,7 @@
 #include "formats/onnx.h"
 #include "formats/onnx_constant.h"
 #include "reference/onnx_testing.h"
+#include "runtime/network/network_executor.h"
 
 namespace bitsmith {
 namespace {
@@ -48,10 +49,51 @@ onnx::Constant constant_of(const onnx::Tensor& tensor) {
   return {tensor.type, tensor.shape, tensor.bytes()};
 }
 
-at::Tensor float_tensor_of(const std::string& message) {
+struct Numbers {
+  Shape shape;
+  std::vector<float> elements;
+};
+
+Numbers numbers_of(const std::string& message) {
   const onnx::Tensor tensor = onnx::read_tensor(message, "vector");
   const std::vector<double> numbers = onnx::numbers_of(constant_of(tensor));
-  return onnx_testing::float_tensor({numbers.begin(), numbers.end()}, tensor.shape);
+  return {tensor.shape, {numbers.begin(), numbers.end()}};
+}
+
+// Runs a network on its inputs.
+using Run = std::vector<Numbers> (*)(const Model& model, const std::vector<Numbers>& inputs);
+
+std::vector<Numbers> run_reference_executor(const Model& model,
+                                            const std::vector<Numbers>& inputs) {
+  std::vector<at::Tensor> tensors;
+  for (const Numbers& x : inputs) {
+    tensors.push_back(onnx_testing::float_tensor(x.elements, x.shape));
+  }
+  std::vector<Numbers> outputs;
+  for (const at::Tensor& y : onnx_testing::run_network(model, tensors)) {
+    const float* first = y.data_ptr<float>();
+    outputs.push_back({y.sizes().vec(), {first, first + y.numel()}});
+  }
+  return outputs;
+}
+
+std::vector<Numbers> run_native_executor(const Model& model, const std::vector<Numbers>& inputs) {
+  ThreadPool pool(2);
+  NetworkExecutor executor(model, pool);
+  std::vector<std::span<const float>> spans;
+  for (const Numbers& x : inputs) spans.emplace_back(x.elements);
+  int64_t images = std::max<int64_t>(1, executor.fixed_images());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const Shape& shape = executor.inputs()[i];
+    if (!shape.empty() && shape[0] == kBatch) images = inputs[i].shape.at(0);
+  }
+  std::vector<Numbers> outputs;
+  for (std::vector<float>& y : executor.run(spans, images)) {
+    Shape shape = executor.outputs()[outputs.size()];
+    if (!shape.empty() && shape[0] == kBatch) shape[0] = images;
+    outputs.push_back({shape, std::move(y)});
+  }
+  return outputs;
 }
 
 // Of ONNX's runner: 1e-3 relative; more where the file rounds to 16 bits. Integers are exact as far
@@ -67,17 +109,15 @@ bool is_near(double got, double expected, onnx::ElementType type) {
 }
 
 // "" or what is wrong.
-std::string difference(const at::Tensor& got, const std::string& message) {
+std::string difference(const Numbers& got, const std::string& message) {
   const onnx::Tensor tensor = onnx::read_tensor(message, "vector");
-  if (got.sizes().vec() != tensor.shape) {
-    return fmt::format("shape {}, expected {}", to_string(got.sizes().vec()),
-                       to_string(tensor.shape));
+  if (got.shape != tensor.shape) {
+    return fmt::format("shape {}, expected {}", to_string(got.shape), to_string(tensor.shape));
   }
   const std::vector<double> expected = onnx::numbers_of(constant_of(tensor));
-  const float* numbers = got.data_ptr<float>();
   for (size_t i = 0; i < expected.size(); ++i) {
-    if (!is_near(numbers[i], expected[i], tensor.type)) {
-      return fmt::format("element {} is {}, expected {}", i, numbers[i], expected[i]);
+    if (!is_near(got.elements.at(i), expected[i], tensor.type)) {
+      return fmt::format("element {} is {}, expected {}", i, got.elements[i], expected[i]);
     }
   }
   return "";
@@ -109,17 +149,17 @@ Vector read_vector(const fs::path& folder) {
 
 // Runs the vector with inputs from `first_constant` on as constants: "" or what is wrong. Throws
 // Error where it is refused.
-std::string run(const Vector& v, size_t first_constant) {
+std::string run_vector(const Vector& v, size_t first_constant, Run run) {
   std::map<std::string, std::string, std::less<>> constants;
   for (size_t i = first_constant; i < v.inputs.size(); ++i) {
     constants[v.input_names.at(i)] = v.inputs[i];
   }
   const Model model = read_onnx(std::as_bytes(std::span(v.file)), "vector", "", constants);
-  std::vector<at::Tensor> inputs;
+  std::vector<Numbers> inputs;
   for (size_t i = 0; i < std::min(first_constant, v.inputs.size()); ++i) {
-    inputs.push_back(float_tensor_of(v.inputs[i]));
+    inputs.push_back(numbers_of(v.inputs[i]));
   }
-  const std::vector<at::Tensor> outputs = onnx_testing::run_network(model, inputs);
+  const std::vector<Numbers> outputs = run(model, inputs);
   for (size_t i = 0; i < outputs.size(); ++i) {
     const std::string wrong = difference(outputs[i], v.outputs.at(i));
     if (!wrong.empty()) return fmt::format("output {}: {}", i, wrong);
@@ -138,7 +178,7 @@ std::string reason_of(const std::string& message) {
   return at == message.npos ? message : message.substr(at + 3);
 }
 
-void score(const fs::path& folder, Score& total) {
+void score(const fs::path& folder, Run run, Score& total) {
   const std::string name =
       folder.parent_path().filename().string() + "/" + folder.filename().string().substr(5);
   std::string refusal;
@@ -149,7 +189,7 @@ void score(const fs::path& folder, Score& total) {
     for (const size_t first_constant : starts) {
       if (first_constant > v.inputs.size()) continue;
       try {
-        const std::string wrong = run(v, first_constant);
+        const std::string wrong = run_vector(v, first_constant, run);
         if (!wrong.empty()) {
           total.failed.push_back(
               fmt::format("{} (constants from {}): {}", name, first_constant, wrong));
@@ -181,9 +221,7 @@ void score(const fs::path& folder, Score& total) {
   }
 }
 
-TEST(OnnxConformance, EveryVectorIsRightOrRefused) {
-  if (!fs::exists(vectors())) GTEST_SKIP() << vectors() << " is not there (libonnx-testdata)";
-  at::set_num_threads(1);
+std::set<fs::path> vector_folders() {
   std::set<fs::path> folders;
   for (const char* group : {"node", "simple", "pytorch-operator", "pytorch-converted"}) {
     for (const auto& entry : fs::directory_iterator(vectors() / group)) {
@@ -192,8 +230,15 @@ TEST(OnnxConformance, EveryVectorIsRightOrRefused) {
       if (fs::exists(entry.path() / "model.onnx")) folders.insert(entry.path());
     }
   }
+  return folders;
+}
+
+void expect_right_or_refused(Run run) {
+  if (!fs::exists(vectors())) GTEST_SKIP() << vectors() << " is not there (libonnx-testdata)";
+  at::set_num_threads(1);
+  const std::set<fs::path> folders = vector_folders();
   Score total;
-  for (const fs::path& folder : folders) score(folder, total);
+  for (const fs::path& folder : folders) score(folder, run, total);
   std::map<std::string, std::vector<std::string>> reasons;
   for (const std::string& text : total.refused) {
     const size_t at = text.find(": ");
@@ -208,6 +253,14 @@ TEST(OnnxConformance, EveryVectorIsRightOrRefused) {
   // What once passed stays supported.
   constexpr size_t kPassed = 400;
   EXPECT_GE(total.passed.size(), kPassed);
+}
+
+TEST(OnnxConformance, EveryVectorIsRightOrRefused) {
+  expect_right_or_refused(run_reference_executor);
+}
+
+TEST(OnnxConformance, EveryVectorIsRightOrRefusedByTheNativeExecutor) {
+  expect_right_or_refused(run_native_executor);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Whole ONNX networks: against ONNX Runtime, and what folding and checkpoints do to them.
+// Whole ONNX networks: against ONNX Runtime, the executors against each other, and what folding and
+// checkpoints do to them.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -10,6 +11,7 @@
 #include "formats/fold_batch_norm.h"
 #include "formats/onnx.h"
 #include "reference/onnx_testing.h"
+#include "runtime/network/network_executor.h"
 
 namespace bitsmith {
 namespace {
@@ -137,6 +139,47 @@ TEST_F(OnnxNetworks, FoldedBatchNormsChangeRoundingOnly) {
     EXPECT_EQ(model.graph.parameters().size(), model.parameters.size());
   }
   EXPECT_GT(folded, 100);
+}
+
+std::vector<at::Tensor> run_natively(NetworkExecutor& executor, const at::Tensor& input) {
+  const std::span<const float> numbers(input.data_ptr<float>(), static_cast<size_t>(input.numel()));
+  std::vector<at::Tensor> outputs;
+  for (const std::vector<float>& y : executor.run({&numbers, 1}, input.size(0))) {
+    Shape shape = executor.outputs()[outputs.size()];
+    if (shape[0] == kBatch) shape[0] = input.size(0);
+    outputs.push_back(onnx_testing::float_tensor(y, shape));
+  }
+  return outputs;
+}
+
+TEST_F(OnnxNetworks, NativeExecutorAgreesWithTheReference) {
+  for (const fs::path& path : networks()) {
+    std::string reason;
+    if (is_refused(path, reason)) continue;
+    const Model model = open_model(path);
+    const at::Tensor input = random_input(model, 3);
+    ThreadPool pool(2);
+    NetworkExecutor executor(model, pool);
+    const std::vector<at::Tensor> got = run_natively(executor, input);
+    const double difference = relative_difference(got, run_network(model, {input}));
+    fmt::print("{}: {:.2e}; {}\n", path.filename().string(), difference,
+               fmt::join(executor.kernel_names(), ", "));
+    // Folded norms, and sums of some thousand products in another order, through tens of layers.
+    EXPECT_LE(difference, 1e-4) << path;
+
+    // The same bits on one thread, and for each image by itself.
+    ThreadPool one(1);
+    NetworkExecutor alone(model, one);
+    const std::vector<at::Tensor> again = run_natively(alone, input);
+    for (size_t o = 0; o < got.size(); ++o) EXPECT_TRUE(at::equal(got[o], again[o])) << path;
+    if (executor.fixed_images() > 0) continue;
+    for (int64_t i = 0; i < 3; ++i) {
+      const std::vector<at::Tensor> own = run_natively(executor, input.slice(0, i, i + 1));
+      for (size_t o = 0; o < got.size(); ++o) {
+        EXPECT_TRUE(at::equal(got[o].slice(0, i, i + 1), own[o])) << path << " image " << i;
+      }
+    }
+  }
 }
 
 TEST_F(OnnxNetworks, SurviveACheckpoint) {

@@ -1,0 +1,130 @@
+// conv of graph/operators_convolution.h.
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "core/system_memory.h"
+#include "runtime/kernels/conv_float.h"
+#include "runtime/network/network_operator.h"
+#include "runtime/network/window.h"
+
+namespace bitsmith {
+namespace {
+
+float number_or(const Node& node, const char* name, float otherwise) {
+  return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : otherwise;
+}
+
+// Padded images are copied: a hostile pad must not ask for more than there is.
+void check_padding(const Node& node, const ConvShape& shape) {
+  const auto pixels = checked_multiply(static_cast<uint64_t>(shape.padded_height()),
+                                       static_cast<uint64_t>(shape.padded_width()));
+  const auto bytes = checked_multiply(pixels.value_or(UINT64_MAX),
+                                      static_cast<uint64_t>(shape.channels) * sizeof(float));
+  const uint64_t available = available_memory_bytes();
+  if (bytes && *bytes < (uint64_t{1} << 62) && (available == 0 || *bytes <= available)) return;
+  refuse_node(node, fmt::format("pads its input to {} x {} pixels, more than memory holds",
+                                shape.padded_height(), shape.padded_width()));
+}
+
+// Signals and images by the kernel; a signal is an image of one row.
+class Conv final : public NetworkStep {
+ public:
+  Conv(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
+    const Shape& weight = p.graph().value(node.inputs[1]).shape;
+    const WindowAxes axes = window_axes(node, x_.shape, std::span(weight).subspan(2));
+    ConvShape shape;
+    shape.channels = x_.shape[1];
+    shape.outputs = weight[0];
+    shape.groups = node.integer("groups");
+    set_window(axes, shape);
+    check_padding(node, shape);
+    const std::vector<float> weights = p.numbers(node.inputs[1]);
+    const std::vector<float> bias = p.numbers(node.inputs[2]);
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    kernel_.emplace(FloatConvSpec{shape, weights, bias, number_or(node, "low", -kInfinity),
+                                  number_or(node, "high", kInfinity)});
+  }
+
+  void run(NetworkFrame& frame) const override {
+    kernel_->run(x_.data(frame), x_.extents(frame)[0], y_.data(frame), *frame.pool);
+  }
+  std::string_view kernel_name() const override { return kernel_->name(); }
+  uint64_t memory_bytes() const override { return static_cast<uint64_t>(kernel_->memory_bytes()); }
+
+ private:
+  Operand x_, y_;
+  std::optional<FloatConv> kernel_;
+};
+
+// Any number of spatial axes, cell by cell.
+class PlainConv final : public NetworkStep {
+ public:
+  PlainConv(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)),
+        y_(p.output(node)),
+        weight_shape_(p.graph().value(node.inputs[1]).shape),
+        axes_(window_axes(node, x_.shape, std::span(weight_shape_).subspan(2))),
+        groups_(node.integer("groups")),
+        weights_(p.numbers(node.inputs[1])),
+        bias_(p.numbers(node.inputs[2])),
+        low_(number_or(node, "low", -std::numeric_limits<float>::infinity())),
+        high_(number_or(node, "high", std::numeric_limits<float>::infinity())) {}
+
+  void run(NetworkFrame& frame) const override {
+    const Shape x_strides = x_.strides(frame);
+    const Shape y_strides = y_.strides(frame);
+    const int64_t outputs = weight_shape_[0];
+    const int64_t inputs = weight_shape_[1];
+    const int64_t taps = window_cells(axes_);
+    const int64_t pixels = window_pixels(axes_);
+    frame.pool->run(x_.extents(frame)[0] * pixels, [&](int64_t i, int) {
+      const int64_t image = i / pixels;
+      const float* x = x_.data(frame) + image * x_strides[0];
+      float* y = y_.data(frame) + image * y_strides[0] +
+                 pixel_offset(axes_, i % pixels, std::span(y_strides).subspan(2));
+      std::vector<float> sums(static_cast<size_t>(outputs), 0.0f);
+      std::ranges::copy(bias_, sums.begin());
+      for_cells(axes_, i % pixels, std::span(x_strides).subspan(2),
+                [&](int64_t cell, int64_t offset) {
+                  for (int64_t o = 0; o < outputs; ++o) {
+                    const int64_t first = o / (outputs / groups_) * inputs;
+                    for (int64_t c = 0; c < inputs; ++c) {
+                      sums[static_cast<size_t>(o)] +=
+                          x[offset + (first + c) * x_strides[1]] *
+                          weights_[static_cast<size_t>((o * inputs + c) * taps + cell)];
+                    }
+                  }
+                });
+      for (int64_t o = 0; o < outputs; ++o) {
+        y[o * y_strides[1]] = std::clamp(sums[static_cast<size_t>(o)], low_, high_);
+      }
+    });
+  }
+  std::string_view kernel_name() const override { return "plain convolution"; }
+  uint64_t memory_bytes() const override { return weights_.size() * sizeof(float); }
+
+ private:
+  Operand x_, y_;
+  Shape weight_shape_;
+  WindowAxes axes_;
+  int64_t groups_;
+  std::vector<float> weights_, bias_;
+  float low_, high_;
+};
+
+std::unique_ptr<NetworkStep> make_conv(NetworkPreparation& p, const Node& node) {
+  if (p.graph().value(node.inputs[1]).shape.size() > 4) return make_step<PlainConv>(p, node);
+  return make_step<Conv>(p, node);
+}
+
+const NetworkOperators operators = {
+    {{"conv", "cross-correlation, in groups of channels", "", {}},
+     LayoutRule::kChannelsLast,
+     make_conv,
+     {},
+     true},
+};
+
+}  // namespace
+}  // namespace bitsmith

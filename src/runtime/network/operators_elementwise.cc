@@ -1,0 +1,262 @@
+// Operators of graph/operators_elementwise.h, on tensors of any layout.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "runtime/kernels/elementwise.h"
+#include "runtime/network/network_operator.h"
+#include "runtime/network/strided_loop.h"
+
+namespace bitsmith {
+namespace {
+
+constexpr int64_t kBlock = 256;  // elements computed beside the output, which may be an input
+
+// What functions of one element are given beside it: up to two numbers of the node.
+struct Numbers {
+  float a = 0;
+  float b = 0;
+};
+
+using Unary = float (*)(float x, const Numbers& n);
+using Binary = float (*)(float a, float b);
+
+// y[i * y_step] = kFunction(x[i * x_step])
+using UnaryRun = void (*)(const Numbers& n, const float* x, int64_t x_step, int64_t count, float* y,
+                          int64_t y_step);
+template <Unary kFunction>
+void run_unary(const Numbers& n, const float* x, int64_t x_step, int64_t count, float* y,
+               int64_t y_step) {
+  float block[kBlock];
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t size = std::min(kBlock, count - begin);
+    const float* in = x + begin * x_step;
+    if (x_step == 1) {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(in[i], n);
+    } else {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(in[i * x_step], n);
+    }
+    float* out = y + begin * y_step;
+    if (y_step == 1) {
+      std::copy_n(block, size, out);
+    } else {
+      for (int64_t i = 0; i < size; ++i) out[i * y_step] = block[i];
+    }
+  }
+}
+
+// The same of two elements.
+using BinaryRun = void (*)(const float* a, int64_t a_step, const float* b, int64_t b_step,
+                           int64_t count, float* y, int64_t y_step);
+template <Binary kFunction>
+void run_binary(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t count,
+                float* y, int64_t y_step) {
+  float block[kBlock];
+  for (int64_t begin = 0; begin < count; begin += kBlock) {
+    const int64_t size = std::min(kBlock, count - begin);
+    const float* p = a + begin * a_step;
+    const float* q = b + begin * b_step;
+    if (a_step == 1 && b_step == 1) {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(p[i], q[i]);
+    } else if (a_step == 1 && b_step == 0) {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(p[i], *q);
+    } else if (a_step == 0 && b_step == 1) {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(*p, q[i]);
+    } else {
+      for (int64_t i = 0; i < size; ++i) block[i] = kFunction(p[i * a_step], q[i * b_step]);
+    }
+    float* out = y + begin * y_step;
+    if (y_step == 1) {
+      std::copy_n(block, size, out);
+    } else {
+      for (int64_t i = 0; i < size; ++i) out[i * y_step] = block[i];
+    }
+  }
+}
+
+// NaN stays NaN in all of them.
+inline float relu(float x, const Numbers&) { return x < 0 ? 0 : x; }
+inline float sigmoid(float x, const Numbers&) { return 1 / (1 + std::exp(-x)); }
+inline float silu_of(float x, const Numbers&) { return x / (1 + std::exp(-x)); }
+inline float clip(float x, const Numbers& n) { return x < n.a ? n.a : x > n.b ? n.b : x; }
+inline float hard_swish(float x, const Numbers&) { return x * clip(x * (1.0f / 6) + 0.5f, {0, 1}); }
+inline float hard_sigmoid(float x, const Numbers& n) { return clip(n.a * x + n.b, {0, 1}); }
+inline float leaky_relu(float x, const Numbers& n) { return x < 0 ? n.a * x : x; }
+inline float elu(float x, const Numbers& n) { return x < 0 ? n.a * std::expm1(x) : x; }
+inline float tanh_of(float x, const Numbers&) { return std::tanh(x); }
+inline float gelu(float x, const Numbers&) {
+  return x / 2 * (1 + std::erf(x * 0.70710678118654752f));
+}
+inline float gelu_tanh(float x, const Numbers&) {
+  return x / 2 * (1 + std::tanh(0.79788456080286536f * (x + 0.044715f * x * x * x)));
+}
+inline float softplus(float x, const Numbers&) {
+  return (x < 0 ? 0 : x) + std::log1p(std::exp(-std::abs(x)));
+}
+inline float abs_of(float x, const Numbers&) { return std::abs(x); }
+inline float exp_of(float x, const Numbers&) { return std::exp(x); }
+inline float log_of(float x, const Numbers&) { return std::log(x); }
+inline float sqrt_of(float x, const Numbers&) { return std::sqrt(x); }
+inline float erf_of(float x, const Numbers&) { return std::erf(x); }
+inline float sin_of(float x, const Numbers&) { return std::sin(x); }
+inline float cos_of(float x, const Numbers&) { return std::cos(x); }
+inline float floor_of(float x, const Numbers&) { return std::floor(x); }
+inline float ceil_of(float x, const Numbers&) { return std::ceil(x); }
+inline float truncate(float x, const Numbers&) { return std::trunc(x); }
+inline float round_even(float x, const Numbers&) { return std::nearbyint(x); }
+
+inline float sum(float a, float b) { return a + b; }
+inline float difference(float a, float b) { return a - b; }
+inline float product(float a, float b) { return a * b; }
+inline float quotient(float a, float b) { return a / b; }
+inline float power(float a, float b) { return std::pow(a, b); }
+inline float smaller(float a, float b) { return a < b || std::isnan(a) ? a : b; }
+inline float larger(float a, float b) { return a > b || std::isnan(a) ? a : b; }
+inline float is_equal(float a, float b) { return a == b ? 1 : 0; }
+inline float is_less(float a, float b) { return a < b ? 1 : 0; }
+
+template <UnaryRun kRun, int64_t kCost>
+class UnaryStep final : public NetworkStep {
+ public:
+  UnaryStep(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
+    const auto number = [&](const char* first, const char* second) {
+      const char* name = node.attributes.contains(first) ? first : second;
+      return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : 0.0f;
+    };
+    numbers_.a = node.op == "clip" ? number("low", "low") : number("slope", "alpha");
+    numbers_.b = number("high", "offset");
+  }
+
+  void run(NetworkFrame& frame) const override {
+    const StridedLoop<2> loop(y_.extents(frame), {y_.strides(frame), x_.strides(frame)});
+    loop.run(*frame.pool, kCost, [&](const std::array<int64_t, 2>& at, int64_t count) {
+      kRun(numbers_, x_.data(frame) + at[1], loop.step(1), count, y_.data(frame) + at[0],
+           loop.step(0));
+    });
+  }
+
+ private:
+  Operand x_, y_;
+  Numbers numbers_;
+};
+
+template <BinaryRun kRun, int64_t kCost>
+class BinaryStep final : public NetworkStep {
+ public:
+  BinaryStep(NetworkPreparation& p, const Node& node)
+      : a_(p.input(node, 0)), b_(p.input(node, 1)), y_(p.output(node)) {
+    clamped_ = node.attributes.contains("low");  // an activation joined to the sum
+    if (!clamped_) return;
+    limits_.a = static_cast<float>(node.number("low"));
+    limits_.b = node.attributes.contains("high") ? static_cast<float>(node.number("high"))
+                                                 : std::numeric_limits<float>::infinity();
+  }
+
+  void run(NetworkFrame& frame) const override {
+    const Shape extents = y_.extents(frame);
+    const auto strides = [&](const Operand& x) {
+      return broadcast_strides(x.extents(frame), x.strides(frame), extents.size());
+    };
+    const StridedLoop<3> loop(extents, {y_.strides(frame), strides(a_), strides(b_)});
+    loop.run(*frame.pool, kCost, [&](const std::array<int64_t, 3>& at, int64_t count) {
+      float* y = y_.data(frame) + at[0];
+      kRun(a_.data(frame) + at[1], loop.step(1), b_.data(frame) + at[2], loop.step(2), count, y,
+           loop.step(0));
+      if (clamped_) run_unary<clip>(limits_, y, loop.step(0), count, y, loop.step(0));
+    });
+  }
+
+ private:
+  Operand a_, b_, y_;
+  bool clamped_ = false;
+  Numbers limits_;
+};
+
+class Select final : public NetworkStep {
+ public:
+  Select(NetworkPreparation& p, const Node& node)
+      : condition_(p.input(node, 0)),
+        a_(p.input(node, 1)),
+        b_(p.input(node, 2)),
+        y_(p.output(node)) {}
+
+  void run(NetworkFrame& frame) const override {
+    const Shape extents = y_.extents(frame);
+    const auto strides = [&](const Operand& x) {
+      return broadcast_strides(x.extents(frame), x.strides(frame), extents.size());
+    };
+    const StridedLoop<4> loop(extents,
+                              {y_.strides(frame), strides(condition_), strides(a_), strides(b_)});
+    loop.run(*frame.pool, 2, [&](const std::array<int64_t, 4>& at, int64_t count) {
+      float* y = y_.data(frame) + at[0];
+      const float* condition = condition_.data(frame) + at[1];
+      const float* a = a_.data(frame) + at[2];
+      const float* b = b_.data(frame) + at[3];
+      for (int64_t i = 0; i < count; ++i) {
+        y[i * loop.step(0)] =
+            condition[i * loop.step(1)] != 0 ? a[i * loop.step(2)] : b[i * loop.step(3)];
+      }
+    });
+  }
+
+ private:
+  Operand condition_, a_, b_, y_;
+};
+
+// kCost: simple float operations.
+template <Unary kFunction, int64_t kCost>
+NetworkOperator unary(const char* id) {
+  return {{id, "element by element", "", {}},
+          LayoutRule::kFollow,
+          make_step<UnaryStep<run_unary<kFunction>, kCost>>,
+          {0}};
+}
+
+template <Binary kFunction, int64_t kCost = 1>
+NetworkOperator binary(const char* id) {
+  return {{id, "element by element, broadcast", "", {}},
+          LayoutRule::kFollow,
+          make_step<BinaryStep<run_binary<kFunction>, kCost>>,
+          {0, 1}};
+}
+
+const NetworkOperators operators = {
+    unary<relu, 1>("relu"),
+    unary<sigmoid, 20>("sigmoid"),
+    unary<silu_of, 20>("silu"),
+    unary<clip, 1>("clip"),
+    unary<hard_swish, 3>("hard_swish"),
+    unary<hard_sigmoid, 2>("hard_sigmoid"),
+    unary<leaky_relu, 1>("leaky_relu"),
+    unary<elu, 20>("elu"),
+    unary<tanh_of, 20>("tanh"),
+    unary<gelu, 20>("gelu"),
+    unary<gelu_tanh, 20>("gelu_tanh"),
+    unary<softplus, 40>("softplus"),
+    unary<abs_of, 1>("abs"),
+    unary<exp_of, 20>("exp"),
+    unary<log_of, 20>("log"),
+    unary<sqrt_of, 4>("sqrt"),
+    unary<erf_of, 20>("erf"),
+    unary<sin_of, 20>("sin"),
+    unary<cos_of, 20>("cos"),
+    unary<floor_of, 4>("floor"),
+    unary<ceil_of, 4>("ceil"),
+    unary<truncate, 4>("truncate"),
+    unary<round_even, 4>("round"),
+    binary<sum>("add"),
+    binary<difference>("subtract"),
+    binary<product>("multiply"),
+    binary<quotient, 4>("divide"),
+    binary<power, 40>("power"),
+    binary<smaller>("minimum"),
+    binary<larger>("maximum"),
+    binary<is_equal>("equal"),
+    binary<is_less>("less"),
+    {{"select", "elements of one tensor or another, by a condition", "", {}},
+     LayoutRule::kFollow,
+     make_step<Select>},
+};
+
+}  // namespace
+}  // namespace bitsmith

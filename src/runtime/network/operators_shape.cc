@@ -1,0 +1,236 @@
+// Operators of graph/operators_shape.h: copies between layouts.
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/network/copy.h"
+#include "runtime/network/network_operator.h"
+
+namespace bitsmith {
+namespace {
+
+using ConstView = StridedView<const float>;
+
+ConstView view(const Operand& x, const NetworkFrame& frame) {
+  return {x.data(frame), x.strides(frame)};
+}
+
+// The same elements in another layout.
+class Relayout final : public NetworkStep {
+ public:
+  Relayout(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {}
+  void run(NetworkFrame& frame) const override {
+    copy(y_.extents(frame), view(x_, frame), {y_.data(frame), y_.strides(frame)}, *frame.pool);
+  }
+
+ private:
+  Operand x_, y_;
+};
+
+class Reshape final : public NetworkStep {
+ public:
+  Reshape(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {}
+  void run(NetworkFrame& frame) const override {
+    const int64_t count = *element_count(y_.extents(frame));
+    if (x_.data(frame) == y_.data(frame)) return;
+    copy({count}, {x_.data(frame), {1}}, {y_.data(frame), {1}}, *frame.pool);
+  }
+
+ private:
+  Operand x_, y_;
+};
+
+class Transpose final : public NetworkStep {
+ public:
+  Transpose(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)), y_(p.output(node)), order_(node.integers("order")) {}
+  void run(NetworkFrame& frame) const override {
+    const Shape strides = x_.strides(frame);
+    ConstView x{x_.data(frame), {}};
+    for (const int64_t axis : order_) x.strides.push_back(strides[static_cast<size_t>(axis)]);
+    copy(y_.extents(frame), x, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+  }
+
+ private:
+  Operand x_, y_;
+  std::vector<int64_t> order_;
+};
+
+class Concat final : public NetworkStep {
+ public:
+  Concat(NetworkPreparation& p, const Node& node)
+      : y_(p.output(node)), axis_(static_cast<size_t>(node.integer("axis"))) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) x_.push_back(p.input(node, i));
+  }
+  void run(NetworkFrame& frame) const override {
+    StridedView<float> y{y_.data(frame), y_.strides(frame)};
+    for (const Operand& x : x_) {
+      const Shape extents = x.extents(frame);
+      copy(extents, view(x, frame), y, *frame.pool);
+      y.data += extents[axis_] * y.strides[axis_];
+    }
+  }
+
+ private:
+  std::vector<Operand> x_;
+  Operand y_;
+  size_t axis_;
+};
+
+class Slice final : public NetworkStep {
+ public:
+  Slice(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)),
+        y_(p.output(node)),
+        axes_(node.integers("axes")),
+        begins_(node.integers("begins")),
+        steps_(node.integers("steps")) {}
+  void run(NetworkFrame& frame) const override {
+    ConstView x = view(x_, frame);
+    for (size_t i = 0; i < axes_.size(); ++i) {
+      int64_t& stride = x.strides[static_cast<size_t>(axes_[i])];
+      x.data += begins_[i] * stride;
+      stride *= steps_[i];
+    }
+    copy(y_.extents(frame), x, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+  }
+
+ private:
+  Operand x_, y_;
+  std::vector<int64_t> axes_, begins_, steps_;
+};
+
+// The middle is copied; then, axis by axis, what stands before and after it.
+class Pad final : public NetworkStep {
+ public:
+  Pad(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)),
+        y_(p.output(node)),
+        pads_(node.integers("pads")),
+        mode_(node.text("mode")),
+        value_(static_cast<float>(node.number("value"))) {}
+
+  void run(NetworkFrame& frame) const override {
+    const Shape extents = x_.extents(frame);
+    const Shape strides = y_.strides(frame);
+    StridedView<float> middle{y_.data(frame), strides};
+    for (size_t axis = 0; axis < extents.size(); ++axis) {
+      middle.data += pads_[axis] * strides[axis];
+    }
+    if (mode_ == "constant") {
+      const Shape all = y_.extents(frame);
+      copy(all, {&value_, Shape(all.size(), 0)}, {y_.data(frame), strides}, *frame.pool);
+    }
+    copy(extents, view(x_, frame), middle, *frame.pool);
+    if (mode_ != "constant") mirror(extents, middle, *frame.pool);
+  }
+
+ private:
+  // `done`: what is there already, from the first element of x; grows axis by axis.
+  void mirror(Shape done, StridedView<float> middle, ThreadPool& pool) const {
+    const size_t rank = done.size();
+    for (size_t axis = 0; axis < rank; ++axis) {
+      const int64_t extent = done[axis];
+      const int64_t stride = middle.strides[axis];
+      Shape line = done;
+      line[axis] = 1;
+      for (int64_t at = -pads_[axis]; at < extent + pads_[rank + axis]; ++at) {
+        if (at >= 0 && at < extent) continue;
+        const int64_t mirrored = extent - 1 - std::abs(extent - 1 - std::abs(at));
+        const int64_t from = mode_ == "reflect" ? mirrored : std::clamp<int64_t>(at, 0, extent - 1);
+        copy(line, {middle.data + from * stride, middle.strides},
+             {middle.data + at * stride, middle.strides}, pool);
+      }
+      middle.data -= pads_[axis] * stride;
+      done[axis] += pads_[axis] + pads_[rank + axis];
+    }
+  }
+
+  Operand x_, y_;
+  std::vector<int64_t> pads_;
+  std::string mode_;
+  float value_;
+};
+
+class Gather final : public NetworkStep {
+ public:
+  Gather(NetworkPreparation& p, const Node& node)
+      : name_(node.name),
+        x_(p.input(node, 0)),
+        indices_(p.input(node, 1)),
+        y_(p.output(node)),
+        axis_(static_cast<size_t>(node.integer("axis"))) {}
+
+  // x [outer, extent, inner], indices [count] -> [outer, count, inner]
+  void run(NetworkFrame& frame) const override {
+    const Shape extents = x_.extents(frame);
+    const auto product = [&](size_t begin, size_t end) {
+      int64_t result = 1;
+      for (size_t i = begin; i < end; ++i) result *= extents[i];
+      return result;
+    };
+    const int64_t outer = product(0, axis_);
+    const int64_t inner = product(axis_ + 1, extents.size());
+    const int64_t extent = extents[axis_];
+    const int64_t count = *element_count(indices_.extents(frame));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t index = checked(indices_.data(frame)[i], extent);
+      copy({outer, inner}, {x_.data(frame) + index * inner, {extent * inner, 1}},
+           {y_.data(frame) + i * inner, {count * inner, 1}}, *frame.pool);
+    }
+  }
+
+ private:
+  int64_t checked(float number, int64_t extent) const {
+    const auto limit = static_cast<float>(extent);
+    if (!(number >= -limit && number < limit) || number != std::floor(number)) {
+      fail(ErrorCode::kCorrupt, "executor: node '{}' (gather) asks for index {} of {}", name_,
+           number, extent);
+    }
+    const auto index = static_cast<int64_t>(number);
+    return index < 0 ? index + extent : std::min(index, extent - 1);
+  }
+
+  std::string name_;
+  Operand x_, indices_, y_;
+  size_t axis_;
+};
+
+class Expand final : public NetworkStep {
+ public:
+  Expand(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {}
+  void run(NetworkFrame& frame) const override {
+    const Shape extents = y_.extents(frame);
+    const Shape strides = broadcast_strides(x_.extents(frame), x_.strides(frame), extents.size());
+    copy(extents, {x_.data(frame), strides}, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+  }
+
+ private:
+  Operand x_, y_;
+};
+
+NetworkOperator follow(const char* id, const char* summary, decltype(&make_step<Slice>) prepare) {
+  return {{id, summary, "", {}}, LayoutRule::kFollow, prepare};
+}
+NetworkOperator plain(const char* id, const char* summary, decltype(&make_step<Slice>) prepare) {
+  return {{id, summary, "", {}}, LayoutRule::kPlain, prepare};
+}
+// Its output's layout is set by who asks for it.
+NetworkOperator reshaping() {
+  NetworkOperator op = plain("reshape", "the same elements in another shape", make_step<Reshape>);
+  op.reshapes = true;
+  return op;
+}
+
+const NetworkOperators operators = {
+    follow("relayout", "the same tensor in another layout", make_step<Relayout>),
+    reshaping(),
+    follow("transpose", "axes in another order", make_step<Transpose>),
+    follow("concat", "tensors one after the other along an axis", make_step<Concat>),
+    follow("slice", "a regular part of some axes", make_step<Slice>),
+    follow("pad", "elements added around a tensor", make_step<Pad>),
+    plain("gather", "parts of an axis by index", make_step<Gather>),
+    follow("expand", "a tensor broadcast to a shape", make_step<Expand>),
+};
+
+}  // namespace
+}  // namespace bitsmith
