@@ -64,6 +64,23 @@ const std::vector<Case>& cases() {
        },
        {},
        "no matrix product"},
+      {"hadamard of runs",
+       [](Bench& b) {
+         return ops::hadamard(b.graph, "y", b.input({kBatch, kTime, 12}), b.parameter({6}), true);
+       },
+       {kBatch, kTime, 12}},
+      {"hadamard of misfits",
+       [](Bench& b) {
+         return ops::hadamard(b.graph, "y", b.input({kBatch, 12}), b.parameter({5}));
+       },
+       {},
+       "no multiple of the 5 signs"},
+      {"hadamard of a large odd factor",
+       [](Bench& b) {
+         return ops::hadamard(b.graph, "y", b.input({kBatch, 2 * 4099}), b.parameter({2 * 4099}));
+       },
+       {},
+       "odd factor above 4096"},
       {"rope",
        [](Bench& b) {
          return ops::rope(b.graph, "y", b.input({kBatch, kTime, 8}), {1.0, 0.5});

@@ -87,7 +87,7 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
 
 CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
-  const Job job(request);
+  Job job(request);
   job.check_budget(request.budget);
   const bool surveyed = job.recipe.sequences > 0;
   job.check_ram(surveyed);
@@ -96,6 +96,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
   TemporaryWorkspace temporary("plan");
+  job.transform(temporary.workspace.folder(), pool, progress);
   const Context context = job.context(pool, progress, temporary.workspace, text, surveyed);
   const auto survey_start = Clock::now();
   std::optional<Survey> survey;
@@ -116,7 +117,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
 
 CompressReport compress(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
-  const Job job(request);
+  Job job(request);
   const bool surveyed = job.has_choice();
   job.check_budget(request.budget);
   job.check_ram(surveyed);
@@ -128,6 +129,7 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
 
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
+  job.transform(workspace.folder(), pool, progress);
   const Context context = job.context(pool, progress, workspace, text, surveyed);
   const auto survey_start = Clock::now();
   std::optional<Survey> survey;

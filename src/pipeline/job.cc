@@ -5,6 +5,7 @@
 
 #include "core/output_file.h"
 #include "formats/checkpoint_metadata.h"
+#include "pipeline/rewrite.h"
 #include "text/corpus.h"
 
 namespace bitsmith {
@@ -66,12 +67,25 @@ void check_weights(const Model& model, ThreadPool& pool, Progress& progress) {
   progress.end();
 }
 
+// What the transforms of a recipe make of a model.
+Network transformed(const Model& model, const Recipe& recipe, int threads) {
+  Network network(model);
+  if (recipe.transforms.empty()) return network;
+  ThreadPool pool(threads);
+  for (const Chosen<Transform>& transform : recipe.transforms) {
+    transform.part->apply(network, transform.options, pool);
+  }
+  return network;
+}
+
 }  // namespace
 
 Job::Job(const CompressRequest& r)
     : request(r),
       recipe(load_recipe(r.recipe, r.overrides)),
-      model(open_model(r.model)),
+      original(open_model(r.model)),
+      network(transformed(original, recipe, r.threads)),
+      model(rewritten_model(original, network)),
       blocks(find_blocks(model.graph)),
       tasks(find_matrices(model, blocks, recipe.candidates)),
       device(device_named(r.device)) {
@@ -92,7 +106,7 @@ Job::Job(const CompressRequest& r)
 
 json Job::key() const {
   json files = json::array();
-  for (const auto& path : named_files(model)) files.push_back(identity(path));
+  for (const auto& path : named_files(original)) files.push_back(identity(path));
   json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
                  {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device}};
   if (request.budget.bits) result["bits"] = *request.budget.bits;
@@ -122,16 +136,19 @@ CalibrationRequest Job::calibration_request() const {
 }
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
-  return estimate_memory(model, blocks, tasks,
-                         {calibration, request.calibration.empty(), surveyed,
-                          request.threads > 0 ? request.threads : ThreadPool::processors(),
-                          std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
-                                   recipe.table_solver.part->scratch_bytes(false))});
+  MemoryEstimate estimate =
+      estimate_memory(model, blocks, tasks,
+                      {calibration, request.calibration.empty(), surveyed,
+                       request.threads > 0 ? request.threads : ThreadPool::processors(),
+                       std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
+                                recipe.table_solver.part->scratch_bytes(false))});
+  if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
+  return estimate;
 }
 
 void Job::check_ram(bool surveyed) const {
   std::optional<CalibrationSet> sizes;
-  if (recipe.sequences > 0) sizes = plan_calibration(model, calibration_request());
+  if (recipe.sequences > 0) sizes = plan_calibration(original, calibration_request());
   check_memory(memory(sizes ? &*sizes : nullptr, surveyed), request.ram_bytes);
 }
 
@@ -139,19 +156,23 @@ std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progres
   std::optional<CalibrationSet> set;
   const auto make = [&] {
     if (recipe.sequences == 0) return;
-    set = make_calibration_set(model, calibration_request(), pool, progress);
+    set = make_calibration_set(original, calibration_request(), pool, progress);
   };
   // A bad text costs less to find than a bad weight; a model with a bad weight writes no text.
   const bool has_text = !request.calibration.empty();
   if (has_text) make();
-  check_weights(model, pool, progress);
+  check_weights(original, pool, progress);
   if (!has_text) make();
   return set;
 }
 
+void Job::transform(const std::filesystem::path& folder, ThreadPool& pool, Progress& progress) {
+  if (network.changed()) write_changed_parameters(original, network, folder, pool, progress, model);
+}
+
 void Job::check_output() const {
   check_writable(request.output);
-  for (const auto& path : named_files(model)) {
+  for (const auto& path : named_files(original)) {
     std::error_code different;
     if (std::filesystem::equivalent(path, request.output, different)) {
       fail(ErrorCode::kInvalidArgument,
@@ -172,7 +193,7 @@ Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
 }
 
 void Job::check_budget(const Budget& budget) const {
-  const auto bytes = parameter_budget(model, budget, overhead_bytes());
+  const auto bytes = parameter_budget(original, budget, overhead_bytes());
   if (!bytes && has_choice()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' chooses among {} ways to code each tensor; say how large the result may be, "
@@ -182,7 +203,7 @@ void Job::check_budget(const Budget& budget) const {
   }
   const uint64_t smallest = smallest_bytes(*this);
   if (bytes && smallest > *bytes) {
-    const double weights = static_cast<double>(model.parameter_count());
+    const double weights = static_cast<double>(original.parameter_count());
     fail(ErrorCode::kImpossibleBudget,
          "the budget leaves {} bytes for parameters ({:.3f} bits per weight); the smallest that "
          "recipe "
@@ -200,7 +221,9 @@ Survey Job::survey(const Context& context, const CalibrationSet& calibration, do
 Plan Job::plan(const Context& context, const Budget& budget, const CalibrationSet* calibration,
                const Survey* survey) const {
   Plan plan =
-      make_plan(model, tasks, recipe, parameter_budget(model, budget, overhead_bytes()), survey);
+      make_plan(model, tasks, recipe, parameter_budget(original, budget, overhead_bytes()), survey);
+  plan.original_bytes = original.parameter_bytes();
+  plan.weights = original.parameter_count();
   const WorkTimes times =
       survey != nullptr ? survey->times : sample_times(context, blocks, tasks, recipe, calibration);
   plan.block_seconds =
@@ -245,9 +268,9 @@ CompressReport Job::report(const Plan& plan) const {
 }
 
 double target_bits(const Job& job, const Budget& budget) {
-  const auto bytes = parameter_budget(job.model, budget, job.overhead_bytes());
+  const auto bytes = parameter_budget(job.original, budget, job.overhead_bytes());
   if (!bytes) return 4;
-  return 8 * static_cast<double>(*bytes) / static_cast<double>(job.model.parameter_count());
+  return 8 * static_cast<double>(*bytes) / static_cast<double>(job.original.parameter_count());
 }
 
 Windows probe_windows(const CalibrationSet& calibration) {
@@ -263,7 +286,7 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
   const int64_t context = static_cast<int64_t>(windows.windows.front().size());
   const int64_t batch = evaluation_batch_tokens(job.model, context);
   Executor compressed(job.model.graph, parameters, pool, batch);
-  Executor original(job.model, pool, batch);
+  Executor original(job.original, pool, batch);
   compressed.release_weights_after_use();
   original.release_weights_after_use();
   return evaluate(compressed, &original, windows, progress);

@@ -8,6 +8,7 @@
 #include "evaluation/evaluate.h"
 #include "pipeline/compress.h"
 #include "pipeline/memory.h"
+#include "transforms/network.h"
 
 namespace bitsmith {
 
@@ -16,6 +17,10 @@ struct Job {
 
   const CompressRequest& request;
   Recipe recipe;
+  Model original;   // as it was opened
+  Network network;  // what the recipe's transforms make of it
+  // The equivalent network that is coded; the original if there are no transforms. Bytes of
+  // parameters that transforms change are there after transform().
   Model model;
   std::vector<Block> blocks;
   std::vector<MatrixTask> tasks;
@@ -43,6 +48,10 @@ struct Job {
   // The calibration text; nullopt if the recipe needs none. Checks the model's weights on the way,
   // before any work: kCorrupt if one is not finite.
   std::optional<CalibrationSet> calibrate(ThreadPool& pool, Progress& progress) const;
+
+  // Computes the parameters that transforms change into a file in `folder`, if it is not there from
+  // an earlier run. To be called before the first step, when weights have been checked.
+  void transform(const std::filesystem::path& folder, ThreadPool& pool, Progress& progress);
 
   // What the steps work with; `workspace` holds what spills.
   Context context(ThreadPool& pool, Progress& progress, Workspace& workspace,

@@ -8,7 +8,7 @@ namespace bitsmith {
 
 SweepReport sweep(const CompressRequest& request, const std::vector<double>& bits,
                   const std::filesystem::path& text, Progress& progress) {
-  const Job job(request);
+  Job job(request);
   if (!job.has_choice()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' knows one way to code a tensor; a sweep needs a recipe that chooses, such as "
@@ -22,10 +22,14 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   // A text that cannot be read is found before any work.
   Windows windows;
   if (!text.empty()) {
-    windows = cut_windows(*tokenizer_of(job.model), read_text(text), default_context(job.model));
+    windows =
+        cut_windows(*tokenizer_of(job.original), read_text(text), default_context(job.original));
   }
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
   if (text.empty()) windows = probe_windows(*calibration);
+
+  TemporaryWorkspace transformed("transform");
+  job.transform(transformed.workspace.folder(), pool, progress);
 
   SweepReport report;
   for (const double b : bits) {

@@ -184,14 +184,24 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   }
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
-  expect_keys(definition, "the recipe",
-              {"id", "summary", "source", "code", "solve", "allocate", "calibrate", "encode"});
+  expect_keys(
+      definition, "the recipe",
+      {"id", "summary", "source", "transform", "code", "solve", "allocate", "calibrate", "encode"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
                                              : text(definition, "id");
   recipe.summary = text(definition, "summary");
   recipe.source = text(definition, "source");
+
+  const json transforms =
+      definition.contains("transform") ? definition["transform"] : json::array();
+  if (!transforms.is_array()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: transforms are written as [[transform]] tables");
+  }
+  for (const json& transform : transforms) {
+    recipe.transforms.push_back(choose<Transform>(transform, "transform"));
+  }
 
   const json code = section(definition, "code");
   if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");

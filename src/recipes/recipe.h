@@ -9,6 +9,7 @@
 #include "codecs/codec.h"
 #include "encoding/entropy_coder.h"
 #include "solvers/solver.h"
+#include "transforms/transform.h"
 
 namespace bitsmith {
 
@@ -22,7 +23,8 @@ struct Chosen {
 struct Recipe {
   std::string id;
   std::string summary;
-  std::string source;              // paper
+  std::string source;                         // paper
+  std::vector<Chosen<Transform>> transforms;  // in order, before anything is coded
   std::vector<Scheme> candidates;  // what each matrix may be coded with; none: it is kept as it is
   Chosen<Solver> matrix_solver;    // for weights of linear layers
   Chosen<Solver> table_solver;     // for embeddings, whose input is one-hot

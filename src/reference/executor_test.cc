@@ -57,6 +57,9 @@ struct RandomModel {
       const Value& value = model.graph.value(id);
       auto& data = storage.emplace_back(static_cast<size_t>(*element_count(value.shape)));
       for (float& x : data) x = static_cast<float>(0.3 * random.normal());
+      if (value.role == "rotation") {
+        for (float& x : data) x = x < 0 ? -1.0F : 1.0F;
+      }
       model.parameters[value.name] = {value.name, value.shape,
                                       Scheme("f32", nlohmann::json::object()),
                                       std::as_bytes(std::span(data))};
@@ -110,6 +113,14 @@ TEST(Executors, AgreeOnEveryOperator) {
     const ValueId w = s.graph.add_parameter("w", {run}, "norm");
     s.graph.outputs = {ops::rms_norm(s.graph, "norm", s.x, w, 1e-5)};
     expect_executors_agree(s.graph, "rms_norm");
+  }
+  for (const bool inverse : {false, true}) {
+    for (const int64_t run : {24, 8, 3}) {
+      Start s = embedded(24);
+      const ValueId signs = s.graph.add_parameter("signs", {run}, "rotation");
+      s.graph.outputs = {ops::hadamard(s.graph, "hadamard", s.x, signs, inverse)};
+      expect_executors_agree(s.graph, "hadamard");
+    }
   }
   {
     Start s = embedded(24);

@@ -1,0 +1,215 @@
+// Every transform leaves the function of a network as it was, and does what it is for.
+#include "pipeline/rewrite.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/testing.h"
+#include "pipeline/block_runner.h"
+#include "pipeline/job.h"
+#include "pipeline/pipeline_testing.h"
+#include "transforms/transform.h"
+
+namespace bitsmith {
+namespace {
+
+using nlohmann::json;
+using testing::error_of;
+using ::testing::HasSubstr;
+using testing::TemporaryFolder;
+using testing::write_tiny_model;
+
+// A model after one transform.
+struct Rewritten {
+  Rewritten(const Model& original, const std::string& id, const json& options, int threads = 2)
+      : network(original), pool(threads) {
+    const Transform& transform = Registry<Transform>::instance().get(id);
+    transform.apply(network, Options(transform.info().options, options, id), pool);
+    model = rewritten_model(original, network);
+    SilentProgress silent;
+    write_changed_parameters(original, network, folder.path(), pool, silent, model);
+  }
+  Network network;
+  ThreadPool pool;
+  TemporaryFolder folder;
+  Model model;
+};
+
+// Logits [T, V] of one sequence by the reference executor.
+at::Tensor logits_of(const Model& model, const std::vector<TokenId>& tokens) {
+  const at::NoGradGuard no_grad;
+  const Graph& graph = model.graph;
+  Environment values(graph.values.size());
+  values[static_cast<size_t>(graph.inputs[0])] =
+      at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
+          .to(at::kLong)
+          .unsqueeze(0);
+  const ParameterSource parameters = [&](ValueId id) {
+    const Value& value = graph.value(id);
+    const std::vector<float> decoded = model.parameter(value.name).decode_all();
+    return at::tensor(at::ArrayRef<float>(decoded)).view(value.shape);
+  };
+  run_reference(graph, 0, graph.nodes.size(), parameters, values);
+  return values[static_cast<size_t>(graph.outputs[0])].squeeze(0).contiguous();
+}
+
+// The largest change of a logit, as a part of the largest logit.
+double change(const Model& before, const Model& after, int length = 40) {
+  Random random(4);
+  const auto vocabulary =
+      static_cast<uint64_t>(before.graph.value(before.graph.outputs[0]).shape.back());
+  std::vector<TokenId> tokens;
+  for (int i = 0; i < length; ++i) tokens.push_back(static_cast<TokenId>(random.below(vocabulary)));
+  const at::Tensor expected = logits_of(before, tokens);
+  const at::Tensor got = logits_of(after, tokens);
+  return (expected - got).abs().max().item<double>() / expected.abs().max().item<double>();
+}
+
+// float32: 2^-24 for each rounding, which layers amplify.
+constexpr double kTolerance = 2e-4;
+
+TEST(Transforms, ChangeNoLogitOfAnyFamily) {
+  const TemporaryFolder folder;
+  const std::vector<json> families = {
+      json::object(),
+      {{"tie_word_embeddings", true}},
+      {{"hidden_size", 48}, {"intermediate_size", 88}, {"tie_word_embeddings", true}},
+      {{"model_type", "qwen2"}, {"num_key_value_heads", 1}},
+      {{"model_type", "qwen3"}, {"head_dim", 16}},
+      {{"attention_bias", true}, {"mlp_bias", true}}};
+  for (const json& changes : families) {
+    write_tiny_model(folder / "model", changes);
+    const Model original = open_model(folder / "model");
+    for (const Transform* transform : Registry<Transform>::instance().all()) {
+      const Rewritten rewritten(original, transform->info().id, json::object());
+      EXPECT_LT(change(original, rewritten.model), kTolerance)
+          << transform->info().id << " " << changes.dump();
+      EXPECT_TRUE(rewritten.network.changed());
+    }
+  }
+}
+
+TEST(Transforms, ChangeNoLogitOfRealModels) {
+  int models = 0;
+  for (const char* name : {"llm/classics-7m", "llm/tinystories-656k"}) {
+    const auto folder = testing::shared_data(name);
+    if (folder.empty()) continue;
+    ++models;
+    const Model original = open_model(folder);
+    for (const Transform* transform : Registry<Transform>::instance().all()) {
+      const Rewritten rewritten(original, transform->info().id, json::object());
+      EXPECT_LT(change(original, rewritten.model), kTolerance) << transform->info().id << name;
+    }
+  }
+  if (models == 0) GTEST_SKIP() << "no shared models";
+}
+
+TEST(Transforms, GiveTheSameBytesForAnyNumberOfThreads) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const Model original = open_model(folder / "model");
+  for (const Transform* transform : Registry<Transform>::instance().all()) {
+    const Rewritten one(original, transform->info().id, json::object(), 1);
+    const Rewritten three(original, transform->info().id, json::object(), 3);
+    EXPECT_EQ(one.model.graph.to_json(), three.model.graph.to_json());
+    EXPECT_EQ(testing::read_bytes(one.folder / "transformed.bin"),
+              testing::read_bytes(three.folder / "transformed.bin"));
+  }
+}
+
+// The largest weight over the root mean square.
+double peak(const Model& model, const std::string& name) {
+  double sum = 0;
+  double most = 0;
+  const std::vector<float> weights = model.parameter(name).decode_all();
+  for (const float w : weights) {
+    sum += static_cast<double>(w) * static_cast<double>(w);
+    most = std::max(most, std::abs(static_cast<double>(w)));
+  }
+  return most / std::sqrt(sum / static_cast<double>(weights.size()));
+}
+
+// An outlier that changes nothing: one channel of a product is made smaller, and what reads it
+// larger; the same between a norm's gain and the layers behind it.
+TEST(Rotate, RemovesOutliers) {
+  constexpr float kOutlier = 32;
+  const TemporaryFolder folder;
+  const auto edit = [](const std::string& name, std::vector<float>& weights) {
+    constexpr size_t kHidden = 32;
+    constexpr size_t kProducts = 48;
+    if (name.ends_with("input_layernorm.weight")) weights[5] /= kOutlier;
+    if (name.ends_with("up_proj.weight")) {
+      for (size_t i = 3 * kHidden; i < 4 * kHidden; ++i) weights[i] /= kOutlier;
+    }
+    for (size_t i = 5; name.ends_with("q_proj.weight") && i < weights.size(); i += kHidden) {
+      weights[i] *= kOutlier;
+    }
+    for (size_t i = 3; name.ends_with("down_proj.weight") && i < weights.size(); i += kProducts) {
+      weights[i] *= kOutlier;
+    }
+  };
+  write_tiny_model(folder / "model", json::object(), edit);
+  const Model original = open_model(folder / "model");
+  const Rewritten rewritten(original, "rotate", json::object());
+  EXPECT_LT(change(original, rewritten.model), kTolerance);
+  for (const char* layer : {"self_attn.q_proj", "mlp.down_proj"}) {
+    const std::string name = fmt::format("model.layers.0.{}.weight", layer);
+    EXPECT_GT(peak(original, name), 10) << name;
+    EXPECT_LT(peak(rewritten.model, name), 5) << name;
+  }
+}
+
+TEST(Rotate, AddsOperatorsOnlyWhereWeightsAreShared) {
+  const TemporaryFolder folder;
+  const auto operators = [&](const json& changes, const json& options) {
+    write_tiny_model(folder / "model", changes);
+    const Model original = open_model(folder / "model");
+    const Rewritten rewritten(original, "rotate", options);
+    return std::ranges::count(rewritten.model.graph.nodes, "hadamard", &Node::op);
+  };
+  const json weights_only = {{"products", false}};
+  EXPECT_EQ(operators(json::object(), weights_only), 0);
+  EXPECT_EQ(operators(json::object(), json::object()), 2);  // one for each layer's product
+  // A tied table: after the embedding, and before the norm of the head.
+  EXPECT_EQ(operators({{"tie_word_embeddings", true}}, weights_only), 2);
+}
+
+TEST(Rotate, RefusesWhenThereIsNothingToRotate) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const Model original = open_model(folder / "model");
+  EXPECT_THAT(error_of(ErrorCode::kUnsupported,
+                       [&] {
+                         Rewritten(original, "rotate",
+                                   {{"stream", false}, {"heads", false}, {"products", false}});
+                       }),
+              HasSubstr("no residual stream"));
+}
+
+// The whole way: the file is of the rotated network, its quality is measured against the original.
+TEST(Rotate, CompressesAndResumes) {
+  for (const bool tied : {false, true}) {
+    testing::TinyJob job(json{{"tie_word_embeddings", tied}});
+    CompressRequest request = job.request;
+    request.recipe = "quip-sharp";
+    request.budget = {};
+    request.overrides = {"calibrate.sequences=5", "calibrate.length=24"};
+    const std::string expected = job.compressed(request);
+    const Evaluation quality = *job.report.quality;
+    EXPECT_GT(quality.divergence->kl_nats.value, 0);
+    EXPECT_EQ(job.report.plan.original_bytes, open_model(request.model).parameter_bytes());
+    testing::StopAfter count;
+    compress(request, count);
+    request.threads = 3;
+    for (const int calls : {count.calls() / 2, count.calls() - 3}) {
+      testing::StopAfter stop(calls);
+      EXPECT_THROW(compress(request, stop), testing::Stopped);
+      EXPECT_TRUE(job.compressed(request) == expected) << calls;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitsmith

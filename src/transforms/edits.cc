@@ -1,0 +1,65 @@
+#include "transforms/edits.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace bitsmith::edits {
+namespace {
+
+constexpr int64_t kRows = 16;     // of one task
+constexpr int64_t kColumns = 16;  // of one task: a cache line of each row
+
+}  // namespace
+
+ParameterEdit rotate_inputs(std::shared_ptr<const HadamardRotation> rotation) {
+  return [rotation](std::span<float> weights, const MatrixShape& shape, ThreadPool& pool) {
+    BITSMITH_ASSERT(shape.cols % rotation->size() == 0);
+    const int64_t runs = shape.cols / rotation->size();
+    pool.run(ceil_div(shape.rows, kRows), [&](int64_t part, int) {
+      const int64_t begin = part * kRows;
+      const int64_t count = std::min(kRows, shape.rows - begin);
+      float* const w = weights.data() + begin * shape.cols;
+      rotation->apply(w, count * runs, w);
+    });
+  };
+}
+
+ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation) {
+  return [rotation](std::span<float> weights, const MatrixShape& shape, ThreadPool& pool) {
+    BITSMITH_ASSERT(shape.rows % rotation->size() == 0);
+    const int64_t runs = shape.rows / rotation->size();
+    pool.run(ceil_div(shape.cols, kColumns), [&](int64_t part, int) {
+      const int64_t begin = part * kColumns;
+      const int64_t count = std::min(kColumns, shape.cols - begin);
+      std::vector<float> columns(static_cast<size_t>(count * shape.rows));
+      for (int64_t r = 0; r < shape.rows; ++r) {
+        const float* row = weights.data() + r * shape.cols + begin;
+        for (int64_t c = 0; c < count; ++c)
+          columns[static_cast<size_t>(c * shape.rows + r)] = row[c];
+      }
+      rotation->apply(columns.data(), count * runs, columns.data());
+      for (int64_t r = 0; r < shape.rows; ++r) {
+        float* row = weights.data() + r * shape.cols + begin;
+        for (int64_t c = 0; c < count; ++c)
+          row[c] = columns[static_cast<size_t>(c * shape.rows + r)];
+      }
+    });
+  };
+}
+
+ParameterEdit scale_inputs(std::vector<float> factors) {
+  return [factors = std::move(factors)](std::span<float> weights, const MatrixShape& shape,
+                                        ThreadPool& pool) {
+    BITSMITH_ASSERT(shape.cols == static_cast<int64_t>(factors.size()));
+    pool.run(ceil_div(shape.rows, kRows), [&](int64_t part, int) {
+      const int64_t end = std::min((part + 1) * kRows, shape.rows);
+      for (int64_t r = part * kRows; r < end; ++r) {
+        float* row = weights.data() + r * shape.cols;
+        for (int64_t c = 0; c < shape.cols; ++c) row[c] *= factors[static_cast<size_t>(c)];
+      }
+    });
+  };
+}
+
+}  // namespace bitsmith::edits

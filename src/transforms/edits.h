@@ -1,0 +1,22 @@
+// The edits that transforms are made of.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "runtime/kernels/hadamard.h"
+#include "transforms/network.h"
+
+namespace bitsmith::edits {
+
+// Each row times Q, run by run: the layer's input was rotated by Q. For a vector of outputs (a
+// bias), its rotation by Q.
+ParameterEdit rotate_inputs(std::shared_ptr<const HadamardRotation> rotation);
+
+// Qᵀ times each column, run by run: the layer's output is rotated by Q.
+ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation);
+
+// Column c times factors[c].
+ParameterEdit scale_inputs(std::vector<float> factors);
+
+}  // namespace bitsmith::edits

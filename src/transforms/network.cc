@@ -1,0 +1,90 @@
+#include "transforms/network.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace bitsmith {
+
+void Network::edit(ValueId parameter, ParameterEdit edit) {
+  const std::string& name = graph.value(parameter).name;
+  BITSMITH_ASSERT(!given_.contains(name));
+  edits_[name].push_back(std::move(edit));
+}
+
+void Network::set(ValueId parameter, std::vector<float> values) {
+  const Value& value = graph.value(parameter);
+  BITSMITH_ASSERT(element_count(value.shape) == static_cast<int64_t>(values.size()));
+  edits_.erase(value.name);
+  given_[value.name] = std::move(values);
+}
+
+std::vector<float> Network::values(ValueId parameter, ThreadPool& pool) const {
+  const std::string& name = graph.value(parameter).name;
+  if (const auto it = given_.find(name); it != given_.end()) return it->second;
+  const CodedTensor& tensor = model_.parameter(name);
+  std::vector<float> result = tensor.decode_all();
+  if (const auto it = edits_.find(name); it != edits_.end()) {
+    for (const ParameterEdit& edit : it->second) edit(result, tensor.matrix(), pool);
+  }
+  return result;
+}
+
+ValueId Network::vector_parameter(const std::string& name, const std::vector<float>& values,
+                                  const std::string& role) {
+  std::string free = name;
+  for (int i = 2; graph.find(free) != kNoValue; ++i) {
+    const auto it = given_.find(free);
+    if (it != given_.end() && it->second == values) return graph.find(free);
+    free = fmt::format("{}.{}", name, i);
+  }
+  const ValueId id = graph.add_parameter(free, {static_cast<int64_t>(values.size())}, role);
+  given_[free] = values;
+  return id;
+}
+
+std::vector<size_t> Network::producers() const {
+  std::vector<size_t> result(graph.values.size(), graph.nodes.size());
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    for (const ValueId id : graph.nodes[n].outputs) result[static_cast<size_t>(id)] = n;
+  }
+  return result;
+}
+
+std::vector<std::vector<Use>> Network::uses() const {
+  std::vector<std::vector<Use>> result(graph.values.size());
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const std::vector<ValueId>& inputs = graph.nodes[n].inputs;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i] != kNoValue) result[static_cast<size_t>(inputs[i])].push_back({n, i});
+    }
+  }
+  return result;
+}
+
+bool Network::is_output(ValueId value) const {
+  return std::ranges::find(graph.outputs, value) != graph.outputs.end();
+}
+
+void Network::place_new_nodes(size_t count) {
+  std::vector<Node> fresh(
+      std::make_move_iterator(graph.nodes.begin() + static_cast<int64_t>(count)),
+      std::make_move_iterator(graph.nodes.end()));
+  graph.nodes.resize(count);
+  std::vector<Node> placed;
+  std::vector<bool> done(fresh.size(), false);
+  const std::function<void(Node)> place = [&](Node node) {
+    const ValueId output = node.outputs.at(0);
+    placed.push_back(std::move(node));
+    for (size_t i = 0; i < fresh.size(); ++i) {
+      if (done[i] || fresh[i].inputs.at(0) != output) continue;
+      done[i] = true;
+      place(std::move(fresh[i]));
+    }
+  };
+  for (Node& node : graph.nodes) place(std::move(node));
+  BITSMITH_ASSERT(std::ranges::find(done, false) == done.end());
+  graph.nodes = std::move(placed);
+}
+
+}  // namespace bitsmith

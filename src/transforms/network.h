@@ -1,0 +1,69 @@
+// A network on its way to an equivalent one: its graph, and what becomes of its parameters.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/thread_pool.h"
+#include "formats/model.h"
+
+namespace bitsmith {
+
+// Changes a whole parameter in place.  weights [rows, cols] row-major; a vector is one row.
+// Same bits for any number of threads.
+using ParameterEdit =
+    std::function<void(std::span<float> weights, const MatrixShape& shape, ThreadPool& pool)>;
+
+// Where a value is read.
+struct Use {
+  size_t node = 0;   // index in Graph::nodes
+  size_t input = 0;  // index in Node::inputs
+};
+
+class Network {
+ public:
+  // `model` must outlive the network.
+  explicit Network(const Model& model) : graph(model.graph), model_(model) {}
+
+  Graph graph;
+
+  // Edits are applied in the order in which they were added, to the parameter as it is in the
+  // model; what an edit refers to must live as long as the network. Edits of rows and of columns
+  // commute.
+  void edit(ValueId parameter, ParameterEdit edit);
+
+  // Gives a parameter these values, whatever it was or if it was not in the model.
+  void set(ValueId parameter, std::vector<float> values);
+
+  // A parameter's values as edited so far; for vectors.
+  std::vector<float> values(ValueId parameter, ThreadPool& pool) const;
+
+  // A new parameter [values.size()] of a name that is not taken; that name's parameter if there is
+  // one with the same values.
+  ValueId vector_parameter(const std::string& name, const std::vector<float>& values,
+                           const std::string& role);
+
+  // Who makes each activation, and who reads each value. Valid until nodes are added or moved.
+  std::vector<size_t> producers() const;       // [values]; graph.nodes.size() if none
+  std::vector<std::vector<Use>> uses() const;  // [values]; without the graph's outputs
+  bool is_output(ValueId value) const;
+
+  // Puts the nodes that were appended since there were `count` of them right after the node that
+  // makes their first input.
+  void place_new_nodes(size_t count);
+
+  bool changed() const { return !edits_.empty() || !given_.empty(); }
+  // Parameters whose values are not those of the model, and how to get them.
+  const std::map<std::string, std::vector<ParameterEdit>>& edits() const { return edits_; }
+  const std::map<std::string, std::vector<float>>& given() const { return given_; }
+
+ private:
+  const Model& model_;
+  std::map<std::string, std::vector<ParameterEdit>> edits_;
+  std::map<std::string, std::vector<float>> given_;
+};
+
+}  // namespace bitsmith
