@@ -218,6 +218,7 @@ void train(const TrainOptions& options) {
   for (const at::Tensor& parameter : parameters) weights += parameter.numel();
   fmt::print("{} parameters, {} training tokens, {} held out\n", weights, training.size(),
              held_out.size());
+  std::fflush(stdout);
   TrainOptions evaluation = options;
   evaluation.seed = options.seed + 1;
   const auto held_out_loss = [&] {

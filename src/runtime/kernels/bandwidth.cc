@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "core/huge_memory.h"
+#include "runtime/kernels/prefetch.h"
 #include "runtime/kernels/targets.h"
 #include "tensor/shape.h"
 #define HWY_WANT_AVX3_DL 1
@@ -16,7 +17,6 @@
 #define HWY_TARGET_INCLUDE "runtime/kernels/bandwidth.cc"
 #include "hwy/foreach_target.h"
 //
-#include "hwy/cache_control.h"
 //
 #include "runtime/kernels/target-inl.h"
 #if HWY_TARGET != HWY_SCALAR
@@ -41,7 +41,7 @@ HWY_INLINE uint64_t read_all(const uint8_t* p, int64_t count) {
     for (int64_t s = 0; s < kStreams; ++s) {
       const uint8_t* piece = p + s * distance + i;
       if constexpr (kAheadBytes > 0) {
-        for (int64_t line = 0; line < 512; line += 64) hwy::Prefetch(piece + kAheadBytes + line);
+        for (int64_t line = 0; line < 512; line += 64) prefetch_far(piece + kAheadBytes + line);
       }
       for (int64_t k = 0; k < 512; k += 2 * kStep) {
         a = hn::Xor(a, hn::Load(d, reinterpret_cast<const uint64_t*>(piece + k)));

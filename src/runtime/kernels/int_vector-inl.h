@@ -11,9 +11,9 @@
 #include <cstring>
 
 #include "codecs/int_layout.h"
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 #include "runtime/kernels/dot-inl.h"
+#include "runtime/kernels/prefetch.h"
 
 BITSMITH_BEFORE_NAMESPACE();
 namespace bitsmith {
@@ -49,7 +49,7 @@ class PlaneCursor {
   // Also asks for what will be loaded soon.
   static HWY_INLINE Bytes load(const uint8_t* vector) {
     constexpr int64_t kAheadBytes = 1024;
-    hwy::Prefetch(vector + kAheadBytes);
+    prefetch_far(vector + kAheadBytes);
     return hn::LoadU(BytesTag(), vector);
   }
 
@@ -162,7 +162,7 @@ class GroupCursor {
     const hn::Repartition<uint8_t, decltype(dh)> d8;
     GroupScale group;
     group.scale = hn::PromoteTo(df, hn::BitCast(dh, hn::LoadU(d8, scales_)));
-    hwy::Prefetch(scales_ + 128);
+    prefetch_far(scales_ + 128);
     scales_ += 32;
     group.zero = symmetric_ ? hn::Set(df, symmetric_zero_) : hn::ConvertTo(df, next_zeros());
     return group;

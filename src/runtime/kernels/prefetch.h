@@ -1,0 +1,13 @@
+// Asking for memory ahead of its use.
+#pragma once
+
+#include <cstdint>
+
+namespace bitsmith {
+
+// Asks for a cache line that will be read in some hundred cycles, into the second-level cache: the
+// first has fewer places for lines on their way than it takes to keep memory busy, and a prefetch
+// that finds none holds up the loads behind it.
+inline void prefetch_far(const uint8_t* address) { __builtin_prefetch(address, 0, 2); }
+
+}  // namespace bitsmith
