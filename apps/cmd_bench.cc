@@ -8,6 +8,8 @@
 #include "core/interrupt.h"
 #include "core/thread_pool.h"
 #include "formats/resident.h"
+#include "image_speed.h"
+#include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
 #include "runtime/kernels/cpu.h"
@@ -20,6 +22,9 @@ struct BenchOptions {
   std::string model;
   std::vector<int> threads;
   SpeedOptions speed;
+  int64_t batch = 64;
+  bool text_options = false;   // --prompt or --tokens were given
+  bool image_options = false;  // --batch was given
   bool json = false;
 };
 
@@ -50,6 +55,50 @@ void print(const Model& model, const std::vector<Speed>& speeds) {
              cpu_target());
 }
 
+void print(const Model& model, const std::vector<ImageSpeed>& speeds) {
+  const ImageSpeed& first = speeds.front();
+  fmt::print("{}: {} weights, {}, {:.3g} M multiply-adds for an image\n", model.path.string(),
+             format_weights(model.parameter_count()), format_bytes(model.parameter_bytes()),
+             first.operations / 2e6);
+  fmt::print("random images, {} at once and one by one\n\n", first.batch);
+  Table table({right("threads"), right("images/s"), right("G/s"), right("of float32 peak"),
+               right("one image"), right("executor"), right("peak memory")});
+  for (const ImageSpeed& s : speeds) {
+    table.add_row(
+        {fmt::format("{}", s.threads), fmt::format("{:.4g}", s.images_per_s),
+         fmt::format("{:.1f}", s.operations_per_s() / 1e9),
+         fmt::format("{} of {:.0f} G/s", percent(s.operations_per_s() / s.peak), s.peak / 1e9),
+         fmt::format("{:.3f} ms", 1e3 * s.single_seconds), format_bytes(s.executor_bytes),
+         format_bytes(s.peak_memory_bytes)});
+  }
+  fmt::print("{}\nkernels: {}; target {}\n", table.text(), fmt::join(first.kernels, "; "),
+             cpu_target());
+}
+
+template <class Speeds>
+void print_json(const Model& model, const Speeds& speeds) {
+  nlohmann::json result = {{"model", model.path.string()},
+                           {"weights", model.parameter_count()},
+                           {"parameter_bytes", model.parameter_bytes()},
+                           {"target", cpu_target()}};
+  result["runs"] = nlohmann::json::array();
+  for (const auto& speed : speeds) result["runs"].push_back(speed.to_json());
+  fmt::print("{}\n", result.dump(2));
+}
+
+void bench_images(const Model& model, const std::vector<int>& threads,
+                  const BenchOptions& options) {
+  std::vector<ImageSpeed> speeds;
+  for (const int count : threads) {
+    speeds.push_back(measure_image_speed(model, {count, options.batch, options.speed.runs}));
+  }
+  if (options.json) {
+    print_json(model, speeds);
+  } else {
+    print(model, speeds);
+  }
+}
+
 void bench(const BenchOptions& options) {
   catch_interrupts();
   Model model = open_model(options.model);
@@ -57,6 +106,17 @@ void bench(const BenchOptions& options) {
   if (threads.empty()) {
     threads = {1};
     if (ThreadPool::processors() > 1) threads.push_back(ThreadPool::processors());
+  }
+  const bool is_language = is_language_model(model.graph);
+  if (is_language ? options.image_options : options.text_options) {
+    fail(ErrorCode::kInvalidArgument, "'{}' is {}; see --help for which options belong to which",
+         model.path.string(),
+         is_language ? "a language model: it has no --batch"
+                     : "no language model: it has no --prompt and --tokens");
+  }
+  if (!is_language) {
+    bench_images(model, threads, options);
+    return;
   }
   {
     ThreadPool pool;
@@ -68,17 +128,11 @@ void bench(const BenchOptions& options) {
     speed.threads = count;
     speeds.push_back(measure_speed(model, speed));
   }
-  if (!options.json) {
+  if (options.json) {
+    print_json(model, speeds);
+  } else {
     print(model, speeds);
-    return;
   }
-  nlohmann::json result = {{"model", model.path.string()},
-                           {"weights", model.parameter_count()},
-                           {"parameter_bytes", model.parameter_bytes()},
-                           {"target", cpu_target()}};
-  result["runs"] = nlohmann::json::array();
-  for (const Speed& speed : speeds) result["runs"].push_back(speed.to_json());
-  fmt::print("{}\n", result.dump(2));
 }
 
 }  // namespace
@@ -86,31 +140,43 @@ void bench(const BenchOptions& options) {
 void add_bench(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand(
-      "bench", "Tokens per second, beside the memory bandwidth and peak of the machine.");
+      "bench", "Tokens or images per second, beside the memory bandwidth and peak of the machine.");
   command->footer(
       "Examples:\n"
       "  bitsmith bench small.bitsmith\n"
       "  bitsmith bench small.bitsmith --threads 1,2,4 --prompt 512 --tokens 64 --json\n"
+      "  bitsmith bench net.onnx --batch 32\n"
       "\n"
       "Bandwidth and peak are measured in the same run with the same threads. The peak is of the\n"
       "arithmetic that most weights use: int8 dot products or float32 multiply-add.");
   command
-      ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
+      ->add_option("MODEL", options->model,
+                   "a bitsmith file, a GGUF file, a Hugging Face folder or an ONNX file")
       ->required();
   command->add_option("--threads", options->threads, "numbers of threads (default: 1 and all)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024));
-  command->add_option("--prompt", options->speed.prompt, "tokens read at once")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command->add_option("--tokens", options->speed.tokens, "tokens written one by one")
-      ->capture_default_str()
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  CLI::Option* prompt =
+      command->add_option("--prompt", options->speed.prompt, "language models: tokens read at once")
+          ->capture_default_str()
+          ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  CLI::Option* tokens = command
+                            ->add_option("--tokens", options->speed.tokens,
+                                         "language models: tokens written one by one")
+                            ->capture_default_str()
+                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
+  CLI::Option* batch = command->add_option("--batch", options->batch, "networks: images at once")
+                           ->capture_default_str()
+                           ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
   command->add_option("--runs", options->speed.runs, "repetitions; medians are reported")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->add_flag("--json", options->json, "print JSON");
-  command->callback([options] { bench(*options); });
+  command->callback([options, prompt, tokens, batch] {
+    options->text_options = prompt->count() + tokens->count() > 0;
+    options->image_options = batch->count() > 0;
+    bench(*options);
+  });
 }
 
 }  // namespace bitsmith

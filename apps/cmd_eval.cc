@@ -1,10 +1,12 @@
-// `bitsmith eval`: how well a model predicts a text, and how far it is from the original.
+// `bitsmith eval`: how well a model predicts a text or knows images, and how far it is from the
+// original.
 #include <fmt/core.h>
 
 #include <memory>
 
 #include "commands.h"
 #include "core/interrupt.h"
+#include "eval_images.h"
 #include "evaluation/evaluate.h"
 #include "formats/checkpoint.h"
 #include "formats/model_tokenizer.h"
@@ -20,19 +22,13 @@ struct EvalOptions {
   std::string model;
   std::string text;
   std::string against;
+  ImageOptions images;
   int64_t context = 0;
   int64_t tokens = 0;
   int threads = 0;
   bool json = false;
   bool quiet = false;
 };
-
-nlohmann::json size_json(const Model& model) {
-  return {{"path", model.path.string()},
-          {"parameter_bytes", model.parameter_bytes()},
-          {"weights", model.parameter_count()},
-          {"bpw", bits_per_weight(model.parameter_bytes(), model.parameter_count())}};
-}
 
 void add_row(Table& table, const char* name, const Model& model, const Perplexity& perplexity) {
   table.add_row(
@@ -79,6 +75,19 @@ void evaluate_command(const EvalOptions& options) {
   const Model model = open_model(options.model);
   std::optional<Model> original;
   if (!options.against.empty()) original = open_model(options.against);
+  const bool is_language = is_language_model(model.graph);
+  if (is_language ? options.text.empty() : options.images.images.empty()) {
+    fail(ErrorCode::kInvalidArgument, "'{}' is {}", model.path.string(),
+         is_language ? "a language model: give it --text (see --help)"
+                     : "no language model: give it --images (see --help)");
+  }
+  if (!options.images.images.empty()) {
+    verify(model, progress);
+    if (original) verify(*original, progress);
+    evaluate_images(model, original ? &*original : nullptr, options.images, options.threads,
+                    options.json, progress);
+    return;
+  }
   // A folder may lack tokenizer files that the other side has.
   const bool own_tokenizer = !model.tokenizer_files.empty() || !original;
   const auto tokenizer = tokenizer_of(own_tokenizer ? model : *original);
@@ -109,27 +118,36 @@ void evaluate_command(const EvalOptions& options) {
 
 void add_eval(CLI::App& app) {
   auto options = std::make_shared<EvalOptions>();
-  CLI::App* command =
-      app.add_subcommand("eval", "Perplexity on a text; with --against, what compression lost.");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Perplexity on a text or accuracy on images; with --against, what compression lost.");
   command->footer(
       "Examples:\n"
       "  bitsmith eval small.bitsmith --text treasure_island.txt\n"
       "  bitsmith eval small.bitsmith --text treasure_island.txt --against models/classics-7m\n"
+      "  bitsmith eval net.onnx --images cifar-10-batches-bin --preprocess cifar10\n"
+      "  bitsmith eval net.onnx --images photos.tar --resize 256 --crop 224 --json\n"
       "\n"
       "The text is cut into windows of --context tokens that do not overlap; the first token of\n"
-      "each is not scored. Error bars are one standard error, with windows as the unit.\n"
-      "Checksums of .bitsmith files are compared first.");
+      "each is not scored. Error bars are one standard error, with windows or images as the unit.\n"
+      "--json also counts every class.\n"
+      "Checksums of .bitsmith files are compared first.\n\n" +
+      std::string(kImageHelp));
   command
-      ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
+      ->add_option("MODEL", options->model,
+                   "a bitsmith file, a GGUF file, a Hugging Face folder or an ONNX file")
       ->required();
-  command->add_option("--text", options->text, "plain text to measure on")->required();
+  CLI::Option* text = command->add_option("--text", options->text, "plain text to measure on");
+  CLI::Option* images = add_image_options(*command, options->images);
+  text->excludes(images);
   command->add_option("--against", options->against, "the original model, to compare with");
   command
       ->add_option("--context", options->context,
                    "tokens in a window (default: the model's "
                    "own context, at most 2048)")
+      ->needs(text)
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
   command->add_option("--tokens", options->tokens, "use at most this many tokens of the text")
+      ->needs(text)
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 40));
   command->add_option("--threads", options->threads, "threads (default: one per processor)")
       ->check(CLI::Range(1, 1024));

@@ -83,12 +83,6 @@ std::string describe(const Graph& graph, const std::vector<ValueId>& values) {
   return fmt::format("{}", fmt::join(parts, ", "));
 }
 
-bool is_language_model(const Graph& graph) {
-  return std::ranges::any_of(graph.inputs, [&](ValueId id) {
-    return std::ranges::count(graph.value(id).shape, kTime) > 0;
-  });
-}
-
 // Multiply-adds of nodes [begin, end); saturates.
 int64_t multiply_adds(const Graph& graph, size_t begin, size_t end) {
   int64_t sum = 0;

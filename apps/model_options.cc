@@ -35,4 +35,17 @@ double bits_per_weight(uint64_t bytes, int64_t weights) {
   return weights > 0 ? 8 * static_cast<double>(bytes) / static_cast<double>(weights) : 0;
 }
 
+nlohmann::json size_json(const Model& model) {
+  return {{"path", model.path.string()},
+          {"parameter_bytes", model.parameter_bytes()},
+          {"weights", model.parameter_count()},
+          {"bpw", bits_per_weight(model.parameter_bytes(), model.parameter_count())}};
+}
+
+bool is_language_model(const Graph& graph) {
+  return std::ranges::any_of(graph.inputs, [&](ValueId id) {
+    return std::ranges::count(graph.value(id).shape, kTime) > 0;
+  });
+}
+
 }  // namespace bitsmith

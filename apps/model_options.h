@@ -19,4 +19,10 @@ std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer);
 // 8 * bytes / weights; 0 if there are no weights.
 double bits_per_weight(uint64_t bytes, int64_t weights);
 
+// Path, bytes, weights and bpw.
+nlohmann::json size_json(const Model& model);
+
+// Whether it reads positions of a text.
+bool is_language_model(const Graph& graph);
+
 }  // namespace bitsmith

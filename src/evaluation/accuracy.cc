@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "evaluation/log_softmax.h"
 
 namespace bitsmith {
 namespace {
@@ -76,12 +77,12 @@ class Side {
 
   int64_t classes() const { return classes_; }
 
- private:
   std::span<const float> row(int64_t i) const {
     return std::span(logits_).subspan(static_cast<size_t>(i * classes_),
                                       static_cast<size_t>(classes_));
   }
 
+ private:
   const Classifier& classifier_;
   const char* name_;
   std::vector<float> logits_;
@@ -148,6 +149,8 @@ ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifi
   int64_t agreed = 0;
   int64_t lost = 0;
   int64_t gained = 0;
+  WindowMean kl;  // an image is a window
+  std::vector<float> scratch;
   progress.begin("evaluate", static_cast<double>(dataset.size()));
   for (int64_t begin = 0; begin < dataset.size(); begin += options.batch) {
     check_interrupt();
@@ -167,6 +170,8 @@ ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifi
       if (!reference) continue;
       const bool was_right = reference->add(i, label);
       agreed += measured.choice(i) == reference->choice(i) ? 1 : 0;
+      scratch.resize(static_cast<size_t>(measured.classes()));
+      kl.add(kl_divergence(reference->row(i), measured.row(i), scratch), 1);
       lost += was_right && !right ? 1 : 0;
       gained += right && !was_right ? 1 : 0;
     }
@@ -179,6 +184,7 @@ ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifi
   if (reference) {
     result.original = reference->finish();
     result.comparison = compare(dataset.size(), agreed, lost, gained);
+    result.comparison->kl_nats = kl.estimate();
   }
   return result;
 }
@@ -188,6 +194,7 @@ json ClassifierEvaluation::to_json() const {
   if (original) result["original"] = accuracy_json(*original);
   if (comparison) {
     result["comparison"] = {{"agreement", estimate_json(comparison->agreement)},
+                            {"kl_nats", estimate_json(comparison->kl_nats)},
                             {"top1_difference", estimate_json(comparison->difference)},
                             {"lost", comparison->lost},
                             {"gained", comparison->gained}};

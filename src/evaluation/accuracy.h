@@ -35,6 +35,7 @@ struct Accuracy {
 // Two networks on the same images.
 struct AccuracyComparison {
   Estimate agreement;  // the same first choice, right or wrong
+  Estimate kl_nats;    // mean of KL(original || model), of the softmax of the logits
   // top-1 of the model minus that of the original. Only images on which exactly one is right count:
   // with b lost and c gained of n, the standard error is sqrt(b + c - (b - c)² / n) / n.
   Estimate difference;

@@ -86,6 +86,27 @@ TEST(Accuracy, ComparesImageByImage) {
   EXPECT_DOUBLE_EQ(result.comparison->difference.error, std::sqrt(10 - 36 / 40.0) / 40);
   EXPECT_DOUBLE_EQ(result.comparison->agreement.value, 28 / 40.0);
   EXPECT_EQ(result.to_json()["comparison"]["lost"], 8);
+  EXPECT_GT(result.comparison->kl_nats.value, 0);
+  EXPECT_EQ(evaluate(model, &model, 40).comparison->kl_nats.value, 0);
+}
+
+// The same two distributions on every image: p = (e, 1) / (e + 1) from q = (1, 1) / 2.
+TEST(Accuracy, MeasuresDivergence) {
+  const auto constant = [](float first) {
+    return [=](std::span<const float>, int64_t count) {
+      std::vector<float> logits(static_cast<size_t>(8 * count), -100.0F);
+      for (int64_t i = 0; i < count; ++i) {
+        logits[static_cast<size_t>(8 * i)] = first;
+        logits[static_cast<size_t>(8 * i + 1)] = 0;
+      }
+      return logits;
+    };
+  };
+  const Classifier original = constant(1);
+  const Estimate kl = evaluate(constant(0), &original, 20).comparison->kl_nats;
+  const double p = std::exp(1.0) / (std::exp(1.0) + 1);
+  EXPECT_NEAR(kl.value, p * std::log(2 * p) + (1 - p) * std::log(2 * (1 - p)), 1e-6);
+  EXPECT_NEAR(kl.error, 0, 1e-7);
 }
 
 TEST(Accuracy, LabelsMayBeMoved) {

@@ -9,6 +9,7 @@
 #include "images/images_testing.h"
 #include "images/labels.h"
 #include "images/npy.h"
+#include "images/subset.h"
 #include "images/tar.h"
 
 namespace bitsmith {
@@ -37,6 +38,20 @@ TEST(Idx, ImagesAndLabels) {
               HasSubstr("2 labels for the 3 images"));
   expect_never_crashes(idx_text({3, 2, 4}), 1000,
                        [](std::span<const std::byte> bytes) { read_idx(bytes, "file"); });
+}
+
+TEST(Subset, IsSpreadOverAllImages) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "images", idx_text({10, 2, 4}));
+  write_bytes(folder / "labels", idx_text({10}));
+  const auto open = [&] { return open_images({folder / "images", folder / "labels", {}}); };
+  const auto some = spread_images(open(), 4);
+  ASSERT_EQ(some->size(), 4);
+  std::vector<int64_t> labels;
+  for (int64_t i = 0; i < 4; ++i) labels.push_back(some->label(i));
+  EXPECT_THAT(labels, ElementsAre(0, 2, 5, 7));
+  EXPECT_EQ(some->image(2).pixels, open()->image(5).pixels);
+  EXPECT_EQ(spread_images(open(), 11)->size(), 10);
 }
 
 TEST(Gzip, InflatesUpToItsLimit) {

@@ -95,6 +95,51 @@ def write_model(folder, context=64, bad_weight=None, eos=256, extra=()):
         json.dump({"eos_token": "<|end|>"}, file)
 
 
+def field(number, value):
+    """A field of a protobuf message: bytes and texts with their length, numbers as varint."""
+    def varint(n):
+        result = b""
+        while n > 127:
+            result += bytes([n % 128 + 128])
+            n //= 128
+        return result + bytes([n])
+    if isinstance(value, int):
+        return varint(8 * number) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(8 * number + 2) + varint(len(value)) + value
+
+
+def write_network(path, classes=4):
+    """An ONNX network for grey images of 2 x 2 pixels: class c is as likely as pixel c is bright."""
+    def tensor_type(extents):
+        dims = b"".join(field(1, field(2 if isinstance(e, str) else 1, e)) for e in extents)
+        return field(1, field(1, 1) + field(2, dims))
+    weights = [1.0 if i == o else 0.0 for o in range(classes) for i in range(4)]
+    tensor = (field(1, classes) + field(1, 4) + field(2, 1) + field(8, "w") +
+              field(9, struct.pack(f"<{4 * classes}f", *weights)))
+    flatten = field(1, "x") + field(2, "row") + field(3, "flat") + field(4, "Flatten")
+    transposed = field(5, field(1, "transB") + field(3, 1) + field(20, 2))
+    gemm = (field(1, "row") + field(1, "w") + field(2, "y") + field(3, "fc") + field(4, "Gemm") +
+            transposed)
+    softmax = field(1, "y") + field(2, "p") + field(3, "prob") + field(4, "Softmax")
+    graph = (b"".join(field(1, node) for node in (flatten, gemm, softmax)) + field(2, "net") +
+             field(5, tensor) + field(11, field(1, "x") + field(2, tensor_type(["n", 1, 2, 2]))) +
+             field(12, field(1, "p") + field(2, tensor_type(["n", classes]))))
+    with open(path, "wb") as file:
+        file.write(field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13)))
+
+
+def write_images(folder):
+    """Ten images, of which the brightest pixel is pixel i mod 4; the labels of two are wrong."""
+    with open(os.path.join(folder, "ten-images-idx3-ubyte"), "wb") as file:
+        file.write(struct.pack(">IIII", 0x803, 10, 2, 2))
+        for i in range(10):
+            file.write(bytes(200 if p == i % 4 else 10 * p for p in range(4)))
+    with open(os.path.join(folder, "ten-labels-idx1-ubyte"), "wb") as file:
+        file.write(struct.pack(">II", 0x801, 10) + bytes((i + (i > 7)) % 4 for i in range(10)))
+    return os.path.join(folder, "ten-images-idx3-ubyte")
+
+
 class CommandLine(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -350,6 +395,41 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(both["model"]["perplexity"], one["model"]["perplexity"])
         self.assertIn("KL divergence", self.works("eval", self.model, "--text", self.text,
                                                   "--against", self.model))
+
+    def test_eval_images(self):
+        net = os.path.join(self.folder, "net.onnx")
+        write_network(net)
+        images = write_images(self.folder)
+        text = self.works("eval", net, "--images", images)
+        for word in ("10 images of 4 classes", "grey, pixel * 0.003922", "top-1", "80 ± 13 %"):
+            self.assertIn(word, text)
+        result = json.loads(self.works("eval", net, "--images", images, "--json"))
+        self.assertEqual(result["model"]["top1"]["value"], 0.8)
+        self.assertEqual([c["images"] for c in result["model"]["classes"]], [2, 3, 3, 2])
+        self.assertEqual(result["preprocessing"]["scale"], 1 / 255)
+        for threads in ("1", "3"):
+            self.assertEqual(result, json.loads(self.works("eval", net, "--images", images, "--json",
+                                                           "--threads", threads)))
+        both = json.loads(self.works("eval", net, "--images", images, "--json", "--against", net,
+                                     "--limit", "5", "--preprocess", "symmetric"))
+        self.assertEqual(both["images"], 5)
+        self.assertEqual(both["comparison"]["kl_nats"]["value"], 0)
+        self.assertEqual(both["comparison"]["agreement"]["value"], 1)
+        self.assertIn("--images", self.fails(2, "eval", net))
+        self.assertIn("--text", self.fails(2, "eval", self.model, "--images", images))
+        self.fails(2, "eval", net, "--images", images, "--text", self.text)
+        self.fails(2, "eval", net, "--resize", "2")
+        self.assertIn("[B, 1, 2, 2]", self.fails(2, "eval", net, "--images", images, "--crop", "1"))
+        self.assertIn("--scale", self.fails(2, "eval", net, "--images", images, "--scale", "x"))
+
+    def test_bench_images(self):
+        net = os.path.join(self.folder, "fast.onnx")
+        write_network(net)
+        text = self.works("bench", net, "--batch", "8", "--runs", "1", "--threads", "1")
+        for word in ("images/s", "of float32 peak", "float32 matrix product"):
+            self.assertIn(word, text)
+        self.assertIn("--prompt", self.fails(2, "bench", net, "--prompt", "8"))
+        self.assertIn("--batch", self.fails(2, "bench", self.model, "--batch", "8"))
 
     def test_export(self):
         path = os.path.join(self.folder, "model.gguf")

@@ -1,0 +1,79 @@
+#include "eval_images.h"
+
+#include <fmt/core.h>
+
+#include <optional>
+
+#include "evaluation/network_classifier.h"
+#include "model_options.h"
+#include "report/table.h"
+#include "report/units.h"
+
+namespace bitsmith {
+namespace {
+
+std::string percent(const Estimate& estimate) {
+  return format_estimate(100 * estimate.value, 100 * estimate.error) + " %";
+}
+
+void add_row(Table& table, const char* name, const Model& model, const Accuracy& accuracy) {
+  table.add_row(
+      {name, percent(accuracy.top1), percent(accuracy.top5), format_bytes(model.parameter_bytes()),
+       fmt::format("{:.3f}", bits_per_weight(model.parameter_bytes(), model.parameter_count()))});
+}
+
+void print(const ClassifierEvaluation& evaluation, const Model& model, const Model* original) {
+  Table table({left("model"), right("top-1"), right("top-5"), right("parameters"), right("bpw")});
+  if (original != nullptr) add_row(table, "original", *original, *evaluation.original);
+  add_row(table, original != nullptr ? "compressed" : "model", model, evaluation.model);
+  fmt::print("{}", table.text());
+  if (!evaluation.comparison) return;
+  const AccuracyComparison& c = *evaluation.comparison;
+  FactList facts;
+  facts.add("same first choice", percent(c.agreement));
+  facts.add("KL divergence, mean", format_estimate(c.kl_nats.value, c.kl_nats.error) + " nats");
+  facts.add("top-1 gained", fmt::format("{}: {} images lost, {} gained", percent(c.difference),
+                                        format_count(c.lost), format_count(c.gained)));
+  fmt::print("\n{}", facts.text());
+}
+
+}  // namespace
+
+void evaluate_images(const Model& model, const Model* original, const ImageOptions& options,
+                     int threads, bool json, Progress& progress) {
+  ThreadPool pool(threads);
+  NetworkClassifier classifier(model, pool);
+  std::optional<NetworkClassifier> reference;
+  if (original != nullptr) reference.emplace(*original, pool);
+  if (reference && reference->input() != classifier.input()) {
+    fail(ErrorCode::kInvalidArgument, "the networks' inputs differ: {} and {}",
+         to_string(classifier.input()), to_string(reference->input()));
+  }
+  const auto dataset = open_images(options);
+  const Preprocessing preprocessing = choose_preprocessing(options, classifier.input(), *dataset);
+  AccuracyOptions accuracy;
+  accuracy.batch = 64;
+  accuracy.label_offset = options.label_offset;
+  const Classifier measured = [&](auto inputs, int64_t count) { return classifier(inputs, count); };
+  const Classifier compared = [&](auto inputs, int64_t count) {
+    return (*reference)(inputs, count);
+  };
+  const ClassifierEvaluation evaluation = evaluate_classifier(
+      measured, reference ? &compared : nullptr, *dataset, preprocessing, accuracy, pool, progress);
+  if (!json) {
+    fmt::print("{}: {} images of {} classes; {}\n\n", options.images,
+               format_count(evaluation.model.images), format_count(classifier.classes()),
+               describe(preprocessing, classifier.input()));
+    print(evaluation, model, original);
+    return;
+  }
+  nlohmann::json result = evaluation.to_json();
+  result["images_path"] = options.images;
+  result["preprocessing"] = preprocessing.to_json();
+  result["class_names"] = dataset->classes();
+  result["model"].update(size_json(model));
+  if (original != nullptr) result["original"].update(size_json(*original));
+  fmt::print("{}\n", result.dump(2));
+}
+
+}  // namespace bitsmith

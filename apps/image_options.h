@@ -1,0 +1,54 @@
+// Options of the commands that show images to a network.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "images/dataset.h"
+#include "images/preprocessing.h"
+
+namespace bitsmith {
+
+struct ImageOptions {
+  std::string images;
+  std::string labels;
+  std::string raw;  // "32x32x3": of images without a header
+  std::string preprocess;
+  std::string resize;
+  std::string crop;
+  std::string order;
+  std::string scale;
+  std::string mean;
+  std::string deviation;
+  std::string layout;
+  int64_t label_offset = 0;
+  int64_t limit = 0;
+};
+
+// Adds --images and what belongs to it; returns --images.
+CLI::Option* add_image_options(CLI::App& command, ImageOptions& options);
+
+// For the footer of a command's help.
+inline constexpr const char* kImageHelp =
+    "--images takes a folder or .tar of JPEG and PNG files (folders are classes), the files of\n"
+    "MNIST or CIFAR-10 or their folder, .npy, or raw bytes with --raw. Pixels become\n"
+    "(pixel * scale - mean) / std: --preprocess none keeps them 0 to 255, unit makes them 0 to 1,\n"
+    "symmetric -1 to 1; imagenet and cifar10 subtract the mean of these sets from 0 to 1 and "
+    "divide\n"
+    "by the deviation.";
+
+std::unique_ptr<ImageDataset> open_images(const ImageOptions& options);
+
+// What the options say; what they leave open is taken from the network's input and the images:
+// layout and channels, the size (images of another size are resized), and the scale of pixels
+// (--preprocess imagenet for colour, unit for grey). kInvalidArgument if that cannot fit.
+//   input: the network's; its first extent is the number of images
+Preprocessing choose_preprocessing(const ImageOptions& options, const Shape& input,
+                                   const ImageDataset& dataset);
+
+// "rgb 3 x 32 x 32, (pixel * 0.003922 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
+std::string describe(const Preprocessing& preprocessing, const Shape& input);
+
+}  // namespace bitsmith
