@@ -1,8 +1,10 @@
-// Any bytes as an ONNX file; every parameter of the networks that open is decoded.
+// Any bytes as an ONNX file; every parameter of the networks that open is decoded, and the network
+// made ready to run.
 #include "formats/onnx.h"
 
 #include "fuzz_target.h"
 #include "protobuf_mutator.h"
+#include "runtime/network/network_executor.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace bitsmith;
@@ -18,6 +20,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const nlohmann::json json = model.graph.to_json();
     FUZZ_EXPECT(Graph::from_json(nlohmann::json::parse(json.dump())).to_json() == json);
     find_blocks(model.graph);
+    ThreadPool pool(1);
+    NetworkExecutor executor(model, pool);
   });
   return 0;
 }

@@ -25,6 +25,12 @@ HWY_INLINE void store_floats(Floats v, float* HWY_RESTRICT to, int64_t count) {
   }
 }
 
+// NaN stays NaN.
+HWY_INLINE Floats clamped(Floats v, Floats low, Floats high) {
+  const Floats above = hn::IfThenElse(hn::Lt(v, low), low, v);
+  return hn::IfThenElse(hn::Gt(above, high), high, above);
+}
+
 // Values between min and max.
 struct FloatArithmetic {
   using Sums = Floats;
@@ -51,7 +57,7 @@ struct FloatArithmetic {
     Floats max;
     float* y;
     HWY_INLINE void operator()(Floats sums, int64_t index, int64_t count) const {
-      store_floats(hn::Min(hn::Max(sums, min), max), y + index, count);
+      store_floats(clamped(sums, min, max), y + index, count);
     }
   };
   HWY_INLINE Finish finish(int64_t /*slot*/) const {
@@ -89,7 +95,7 @@ void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const float*
         sum = hn::MulAdd(hn::LoadU(df, x + run / 4 + c), hn::Load(df, w), sum);
         w += stride;
       }
-      store_floats(hn::Min(hn::Max(sum, low), high), out + c, end - c);
+      store_floats(clamped(sum, low, high), out + c, end - c);
     }
   }
 }

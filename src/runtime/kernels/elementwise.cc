@@ -135,6 +135,25 @@ void multiply(const float* a, const float* b, int64_t count, float* y) {
   for_each_vector(count, y, [&](const auto& at) HWY_ATTR { return hn::Mul(at(a), at(b)); });
 }
 
+// By comparisons, because Min and Max of some targets drop NaN.
+HWY_INLINE Floats clamped(Floats v, Floats low, Floats high) {
+  const Floats above = hn::IfThenElse(hn::Lt(v, low), low, v);
+  return hn::IfThenElse(hn::Gt(above, high), high, above);
+}
+
+void clamp(const float* x, float low, float high, int64_t count, float* y) {
+  const Floats l = hn::Set(FloatsTag(), low);
+  const Floats h = hn::Set(FloatsTag(), high);
+  for_each_vector(count, y, [&](const auto& at) HWY_ATTR { return clamped(at(x), l, h); });
+}
+
+void add_clamped(const float* a, const float* b, float low, float high, int64_t count, float* y) {
+  const Floats l = hn::Set(FloatsTag(), low);
+  const Floats h = hn::Set(FloatsTag(), high);
+  for_each_vector(count, y,
+                  [&](const auto& at) HWY_ATTR { return clamped(hn::Add(at(a), at(b)), l, h); });
+}
+
 void add_bias(const float* bias, int64_t rows, int64_t channels, int64_t stride, float* y) {
   for (int64_t r = 0; r < rows; ++r) add(y + r * stride, bias, channels, y + r * stride);
 }
@@ -204,6 +223,8 @@ HWY_EXPORT(silu);
 HWY_EXPORT(silu_multiply);
 HWY_EXPORT(add);
 HWY_EXPORT(multiply);
+HWY_EXPORT(clamp);
+HWY_EXPORT(add_clamped);
 HWY_EXPORT(add_bias);
 HWY_EXPORT(log_sum_exp);
 HWY_EXPORT(softmax);
@@ -232,6 +253,15 @@ void add(const float* a, const float* b, int64_t count, float* y) noexcept {
 
 void multiply(const float* a, const float* b, int64_t count, float* y) noexcept {
   HWY_DYNAMIC_DISPATCH(multiply)(a, b, count, y);
+}
+
+void clamp(const float* x, float low, float high, int64_t count, float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(clamp)(x, low, high, count, y);
+}
+
+void add_clamped(const float* a, const float* b, float low, float high, int64_t count,
+                 float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(add_clamped)(a, b, low, high, count, y);
 }
 
 void add_bias(const float* bias, int64_t rows, int64_t channels, int64_t stride,

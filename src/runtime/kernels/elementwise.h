@@ -26,6 +26,11 @@ void silu_multiply(const float* gate, const float* up, int64_t count, float* y) 
 void add(const float* a, const float* b, int64_t count, float* y) noexcept;
 void multiply(const float* a, const float* b, int64_t count, float* y) noexcept;
 
+// min(max(x, low), high), and the same of a + b. NaN stays NaN.
+void clamp(const float* x, float low, float high, int64_t count, float* y) noexcept;
+void add_clamped(const float* a, const float* b, float low, float high, int64_t count,
+                 float* y) noexcept;
+
 // y[t, c] += bias[c].  y [rows][stride]
 void add_bias(const float* bias, int64_t rows, int64_t channels, int64_t stride, float* y) noexcept;
 

@@ -103,6 +103,27 @@ TEST_P(Elementwise, SiluAndProducts) {
   }
 }
 
+TEST_P(Elementwise, Clamps) {
+  Random random(4);
+  for (const int64_t count : {0, 1, 15, 16, 17, 100}) {
+    std::vector<float> a = normal_floats(random, count);
+    const std::vector<float> b = normal_floats(random, count);
+    if (count > 0) a.back() = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> y(a.size());
+    std::vector<float> sum(a.size());
+    clamp(a.data(), -0.5f, 1.0f, count, y.data());
+    add_clamped(a.data(), b.data(), 0.0f, std::numeric_limits<float>::infinity(), count,
+                sum.data());
+    for (size_t i = 0; i + 1 < a.size(); ++i) {
+      EXPECT_EQ(y[i], std::clamp(a[i], -0.5f, 1.0f));
+      EXPECT_EQ(sum[i], std::max(a[i] + b[i], 0.0f));
+    }
+    if (count == 0) continue;
+    EXPECT_TRUE(std::isnan(y.back()));
+    EXPECT_TRUE(std::isnan(sum.back()));
+  }
+}
+
 TEST_P(Elementwise, AddBias) {
   std::vector<float> y(2 * 20, 1.0F);
   std::vector<float> bias(17);

@@ -100,22 +100,25 @@ NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool)
 NetworkExecutor::~NetworkExecutor() = default;
 
 void NetworkExecutor::plan() {
+  const uint64_t available = available_memory_bytes();
+  const auto check = [&](int64_t count, const char* what) {
+    const uint64_t bytes = static_cast<uint64_t>(count) * sizeof(float);
+    if (available == 0 || bytes <= available) return;
+    fail(ErrorCode::kUnsupported, "executor: {}: {} bytes for one image, {} are free", what, bytes,
+         available);
+  };
   std::vector<int64_t> sizes(graph_.values.size(), 0);
   for (const Node& node : graph_.nodes) {
     for (const ValueId id : node.outputs) {
-      sizes[static_cast<size_t>(id)] = row_elements(graph_.value(id).shape) + kSlackElements;
+      const int64_t count = row_elements(graph_.value(id).shape) + kSlackElements;
+      check(count, node.name.c_str());  // one by one, so that their sum cannot overflow
+      sizes[static_cast<size_t>(id)] = count;
     }
   }
   MemoryPlan plan = plan_memory(graph_, sizes, in_place_, kNoValue);
   offsets_ = std::move(plan.offsets);
   row_elements_ = plan.row_elements;
-  const uint64_t bytes = static_cast<uint64_t>(row_elements_) * sizeof(float);
-  const uint64_t available = available_memory_bytes();
-  if (available > 0 && bytes > available) {
-    fail(ErrorCode::kUnsupported,
-         "executor: the activations of one image take {} bytes, there are {} to be had", bytes,
-         available);
-  }
+  check(row_elements_, "the activations");
 }
 
 void NetworkExecutor::check_inputs(std::span<const std::span<const float>> inputs,

@@ -6,8 +6,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <set>
 
 #include "core/random.h"
+#include "formats/onnx.h"
+#include "graph/cost.h"
 #include "graph/operators.h"
 #include "runtime/network/lay_out.h"
 #include "runtime/network/strided_loop.h"
@@ -137,6 +143,70 @@ TEST(NetworkExecutor, RefusesByNameWhatItCannotRun) {
     g.outputs = {ops::conv(g, "huge", x, n.parameter("w", {1, 1, 3, 3}), kNoValue, huge)};
     EXPECT_THAT(refusal(n.model), HasSubstr("'huge'"));
   }
+}
+
+// What a damaged weight makes must be seen at the end, not hidden by a relu.
+TEST(NetworkExecutor, NaNStaysNaN) {
+  Model model = branching();
+  std::vector<float> weights = model.parameter("a.w").decode_all();
+  weights[5] = std::numeric_limits<float>::quiet_NaN();
+  model.parameters["a.w"].bytes = std::as_bytes(std::span(weights));
+  ThreadPool pool(1);
+  NetworkExecutor executor(model, pool);
+  const auto outputs = run(executor, random_numbers(3 * 9 * 7), 1);
+  EXPECT_TRUE(std::ranges::any_of(outputs[1], [](float v) { return std::isnan(v); }));
+}
+
+// Files of ONNX's conformance tests with damaged bytes: an error, or numbers.
+TEST(NetworkExecutor, DamagedFilesNeverCrash) {
+  namespace fs = std::filesystem;
+  const char* from_environment = std::getenv("BITSMITH_ONNX_VECTORS");
+  const fs::path folder = fs::path(from_environment != nullptr
+                                       ? from_environment
+                                       : "/usr/lib/python3/dist-packages/onnx/backend/test/data") /
+                          "node";
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there (libonnx-testdata)";
+  ThreadPool pool(1);
+  Random random(5);
+  std::set<fs::path> paths;
+  for (const auto& entry : fs::directory_iterator(folder)) paths.insert(entry.path());
+  int ran = 0;
+  for (const fs::path& path : paths) {
+    std::ifstream file(path / "model.onnx", std::ios::binary);
+    const std::string good{std::istreambuf_iterator<char>(file), {}};
+    for (int i = 0; i < 6; ++i) {
+      std::string bytes = good;
+      for (int flips = i; flips > 0 && !bytes.empty(); --flips) {
+        bytes[random.below(bytes.size())] = static_cast<char>(random.below(256));
+      }
+      try {
+        const Model model = read_onnx(std::as_bytes(std::span(bytes)), "damaged", "");
+        NetworkExecutor executor(model, pool);
+        std::vector<std::vector<float>> inputs;
+        int64_t work = 0;
+        for (const Node& node : model.graph.nodes) {
+          work = std::max(work, bitsmith::multiply_adds(model.graph, node));
+          for (const int64_t extent : model.graph.value(node.outputs[0]).shape) {
+            work = std::max(work, extent);
+          }
+        }
+        int64_t elements = 0;
+        for (const Shape& shape : executor.inputs()) {
+          int64_t count = 1;
+          for (const int64_t extent : shape) count *= std::abs(extent);
+          elements += count;
+          if (elements > 100000) break;
+          inputs.emplace_back(static_cast<size_t>(count), 0.5F);
+        }
+        if (elements > 100000 || work > 1000000) continue;
+        const std::vector<std::span<const float>> spans(inputs.begin(), inputs.end());
+        executor.run(spans, 1);
+        ++ran;
+      } catch (const Error&) {  // any other exception fails the test
+      }
+    }
+  }
+  EXPECT_GT(ran, 500);
 }
 
 TEST(NetworkExecutor, ChecksInputs) {

@@ -74,8 +74,29 @@ void run_binary(const float* a, int64_t a_step, const float* b, int64_t b_step, 
   }
 }
 
+// The same for what has a kernel for neighbouring elements.
+template <Unary kFunction>
+void run_clamp(const Numbers& n, const float* x, int64_t x_step, int64_t count, float* y,
+               int64_t y_step) {
+  if (x_step == 1 && y_step == 1) {
+    clamp(x, n.a, n.b, count, y);
+  } else {
+    run_unary<kFunction>(n, x, x_step, count, y, y_step);
+  }
+}
+
+using Kernel = void (*)(const float* a, const float* b, int64_t count, float* y) noexcept;
+template <Binary kFunction, Kernel kKernel>
+void run_kernel(const float* a, int64_t a_step, const float* b, int64_t b_step, int64_t count,
+                float* y, int64_t y_step) {
+  if (a_step == 1 && b_step == 1 && y_step == 1) {
+    kKernel(a, b, count, y);
+  } else {
+    run_binary<kFunction>(a, a_step, b, b_step, count, y, y_step);
+  }
+}
+
 // NaN stays NaN in all of them.
-inline float relu(float x, const Numbers&) { return x < 0 ? 0 : x; }
 inline float sigmoid(float x, const Numbers&) { return 1 / (1 + std::exp(-x)); }
 inline float silu_of(float x, const Numbers&) { return x / (1 + std::exp(-x)); }
 inline float clip(float x, const Numbers& n) { return x < n.a ? n.a : x > n.b ? n.b : x; }
@@ -124,7 +145,8 @@ class UnaryStep final : public NetworkStep {
       return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : 0.0f;
     };
     numbers_.a = node.op == "clip" ? number("low", "low") : number("slope", "alpha");
-    numbers_.b = number("high", "offset");
+    numbers_.b =
+        node.op == "relu" ? std::numeric_limits<float>::infinity() : number("high", "offset");
   }
 
   void run(NetworkFrame& frame) const override {
@@ -159,10 +181,15 @@ class BinaryStep final : public NetworkStep {
     };
     const StridedLoop<3> loop(extents, {y_.strides(frame), strides(a_), strides(b_)});
     loop.run(*frame.pool, kCost, [&](const std::array<int64_t, 3>& at, int64_t count) {
+      const float* a = a_.data(frame) + at[1];
+      const float* b = b_.data(frame) + at[2];
       float* y = y_.data(frame) + at[0];
-      kRun(a_.data(frame) + at[1], loop.step(1), b_.data(frame) + at[2], loop.step(2), count, y,
-           loop.step(0));
-      if (clamped_) run_unary<clip>(limits_, y, loop.step(0), count, y, loop.step(0));
+      if (clamped_ && loop.step(0) == 1 && loop.step(1) == 1 && loop.step(2) == 1) {
+        add_clamped(a, b, limits_.a, limits_.b, count, y);
+        return;
+      }
+      kRun(a, loop.step(1), b, loop.step(2), count, y, loop.step(0));
+      if (clamped_) run_clamp<clip>(limits_, y, loop.step(0), count, y, loop.step(0));
     });
   }
 
@@ -204,27 +231,27 @@ class Select final : public NetworkStep {
 };
 
 // kCost: simple float operations.
-template <Unary kFunction, int64_t kCost>
+template <Unary kFunction, int64_t kCost, UnaryRun kRun = run_unary<kFunction>>
 NetworkOperator unary(const char* id) {
   return {{id, "element by element", "", {}},
           LayoutRule::kFollow,
-          make_step<UnaryStep<run_unary<kFunction>, kCost>>,
+          make_step<UnaryStep<kRun, kCost>>,
           {0}};
 }
 
-template <Binary kFunction, int64_t kCost = 1>
+template <Binary kFunction, int64_t kCost = 1, BinaryRun kRun = run_binary<kFunction>>
 NetworkOperator binary(const char* id) {
   return {{id, "element by element, broadcast", "", {}},
           LayoutRule::kFollow,
-          make_step<BinaryStep<run_binary<kFunction>, kCost>>,
+          make_step<BinaryStep<kRun, kCost>>,
           {0, 1}};
 }
 
 const NetworkOperators operators = {
-    unary<relu, 1>("relu"),
+    unary<clip, 1, run_clamp<clip>>("relu"),
     unary<sigmoid, 20>("sigmoid"),
     unary<silu_of, 20>("silu"),
-    unary<clip, 1>("clip"),
+    unary<clip, 1, run_clamp<clip>>("clip"),
     unary<hard_swish, 3>("hard_swish"),
     unary<hard_sigmoid, 2>("hard_sigmoid"),
     unary<leaky_relu, 1>("leaky_relu"),
@@ -244,9 +271,9 @@ const NetworkOperators operators = {
     unary<ceil_of, 4>("ceil"),
     unary<truncate, 4>("truncate"),
     unary<round_even, 4>("round"),
-    binary<sum>("add"),
+    binary<sum, 1, run_kernel<sum, add>>("add"),
     binary<difference>("subtract"),
-    binary<product>("multiply"),
+    binary<product, 1, run_kernel<product, multiply>>("multiply"),
     binary<quotient, 4>("divide"),
     binary<power, 40>("power"),
     binary<smaller>("minimum"),

@@ -1,6 +1,7 @@
 // Windows that slide over the spatial axes of a tensor: graph/operators_convolution.h in numbers.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -23,7 +24,7 @@ using WindowAxes = std::vector<WindowAxis>;  // one for each spatial axis
 // Of a conv or pool node that reads a value of shape `x` [B, C, X...].
 WindowAxes window_axes(const Node& node, const Shape& x, std::span<const int64_t> kernel);
 
-int64_t window_cells(const WindowAxes& axes);   // of a window
+int64_t window_cells(const WindowAxes& axes);   // of a window whose weights are an array
 int64_t window_pixels(const WindowAxes& axes);  // of an output image
 
 // Where output pixel `pixel` (row-major) lies.  strides [axes], in elements
@@ -56,25 +57,31 @@ void for_cells(const WindowAxes& axes, int64_t pixel, std::span<const int64_t> s
                const Body& body) {
   const size_t n = axes.size();
   std::vector<int64_t> begins(n);  // position of the first cell
+  std::vector<int64_t> first(n);   // of the cells inside, [first, end)
+  std::vector<int64_t> end(n);
   for (size_t a = n; a-- > 0;) {
-    begins[a] = pixel % axes[a].output * axes[a].stride - axes[a].pad_begin;
-    pixel /= axes[a].output;
+    const WindowAxis& axis = axes[a];
+    begins[a] = pixel % axis.output * axis.stride - axis.pad_begin;
+    pixel /= axis.output;
+    first[a] = begins[a] < 0 ? ceil_div(-begins[a], axis.dilation) : 0;
+    end[a] = std::min(axis.kernel, ceil_div(axis.input - begins[a], axis.dilation));
+    if (first[a] >= end[a]) return;
   }
-  std::vector<int64_t> index(n, 0);
-  const int64_t cells = window_cells(axes);
-  for (int64_t cell = 0; cell < cells; ++cell) {
+  std::vector<int64_t> index = first;
+  while (true) {
     int64_t offset = 0;
-    bool inside = true;
+    uint64_t cell = 0;  // wraps for windows that are larger than any array, where nobody asks
     for (size_t a = 0; a < n; ++a) {
-      const int64_t position = begins[a] + index[a] * axes[a].dilation;
-      inside = inside && position >= 0 && position < axes[a].input;
-      offset += position * strides[a];
+      cell = cell * static_cast<uint64_t>(axes[a].kernel) + static_cast<uint64_t>(index[a]);
+      offset += (begins[a] + index[a] * axes[a].dilation) * strides[a];
     }
-    if (inside) body(cell, offset);
-    for (size_t a = n; a-- > 0;) {
-      if (++index[a] < axes[a].kernel) break;
-      index[a] = 0;
+    body(static_cast<int64_t>(cell), offset);
+    size_t a = n;
+    while (a > 0 && ++index[a - 1] == end[a - 1]) {
+      index[a - 1] = first[a - 1];
+      --a;
     }
+    if (a == 0) return;
   }
 }
 
