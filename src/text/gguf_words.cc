@@ -40,8 +40,15 @@ bool flag(const json& object, const char* key, bool otherwise) {
   return found != object.end() && found->is_boolean() ? found->get<bool>() : otherwise;
 }
 
+// The text of a field; empty if there is none.
+std::string text_of(const json& object, const char* key) {
+  if (!object.is_object()) return "";
+  const auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 void add_step(const json& step, Cut& cut) {
-  const std::string type = step.is_object() ? step.value("type", "") : "";
+  const std::string type = text_of(step, "type");
   if (type == "Digits" && flag(step, "individual_digits", false) && !cut.split) {
     cut.single_digits = true;
   } else if (type == "ByteLevel" && !flag(step, "add_prefix_space", true) && !cut.bytes) {
@@ -51,9 +58,8 @@ void add_step(const json& step, Cut& cut) {
       cut.split = kGpt2Split;
     }
   } else if (type == "Split" && !cut.split && step.contains("pattern") &&
-             step["pattern"].is_object() && step["pattern"].contains("Regex") &&
-             step["pattern"]["Regex"].is_string() && step.value("behavior", "") == "Isolated") {
-    cut.split = find_split_regex(step["pattern"]["Regex"].get<std::string>());
+             text_of(step, "behavior") == "Isolated") {
+    cut.split = find_split_regex(text_of(step["pattern"], "Regex"));
     cut.other |= !cut.split;
   } else {
     cut.other = true;
@@ -84,8 +90,8 @@ const GgufWords* find_gguf_words(std::string_view name) {
 
 const GgufWords* find_gguf_words(const json& pre_tokenizer, bool ignore_merges) {
   Cut cut;
-  if (pre_tokenizer.is_object() && pre_tokenizer.value("type", "") == "Sequence" &&
-      pre_tokenizer.contains("pretokenizers") && pre_tokenizer["pretokenizers"].is_array()) {
+  if (text_of(pre_tokenizer, "type") == "Sequence" && pre_tokenizer.contains("pretokenizers") &&
+      pre_tokenizer["pretokenizers"].is_array()) {
     for (const json& step : pre_tokenizer["pretokenizers"]) add_step(step, cut);
   } else {
     add_step(pre_tokenizer, cut);
