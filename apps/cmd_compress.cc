@@ -30,15 +30,18 @@ void add_compress(CLI::App& app) {
   CLI::App* command = app.add_subcommand(
       "compress", "Compress a model to a budget, check the written file and report what was lost.");
   command->footer(
-      "Example:\n"
+      "Examples:\n"
       "  bitsmith compress models/classics-7m --bits 3.0 --calibration novels.txt -o "
-      "small.bitsmith\n\n"
+      "small.bitsmith\n"
+      "  bitsmith compress models/classics-7m --to gguf --size 3MB --calibration novels.txt -o "
+      "small.gguf\n"
+      "  bitsmith compress models/classics-7m --to gguf --type Q4_K_M -o small.gguf\n\n"
       "Never evaluate on the text that you calibrate with.\n"
       "Ctrl-C, a crash or kill -9 lose nothing: the same command goes on where it stopped. "
       "Finished\n"
       "steps lie in <output>.partial/ until the end.");
   state->options.add_common(*command);
-  state->options.add_budget(*command);
+  state->options.add_target(*command);
   command->add_option("-o,--output", state->options.request.output, "the file to write")
       ->required();
   command->add_flag("--restart", state->options.request.restart, "forget what an earlier run left");

@@ -1,7 +1,6 @@
 // `bitsmith export`: a model as a file that other engines read.
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "commands.h"
@@ -10,6 +9,7 @@
 #include "core/output_file.h"
 #include "core/progress.h"
 #include "formats/gguf_export.h"
+#include "formats/gguf_types.h"
 #include "model_options.h"
 #include "report/units.h"
 #include "solvers/solver.h"
@@ -37,16 +37,15 @@ std::vector<std::byte> encode(const CodedTensor& tensor, const Scheme& scheme, i
   return solver.solve(problem, options, pool).bytes;
 }
 
-std::string lower(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
-
-// GGUF's name of a type -> codec: "MXFP4" -> "mxfp4_ggml".
-std::string codec_of(const std::string& type) {
-  const std::string name = lower(type);
-  return name == "mxfp4" || name == "nvfp4" ? name + "_ggml" : name;
+// The codec of one of GGUF's types; empty for none.
+std::string codec_of(const std::string& name) {
+  if (name.empty()) return "";
+  const GgmlType* type = find_ggml_type_named(name);
+  if (type == nullptr || type->codec.empty()) {
+    fail(ErrorCode::kInvalidArgument, "--type '{}' is not one of GGUF's types that bitsmith writes",
+         name);
+  }
+  return std::string(type->codec);
 }
 
 void print(const ExportOptions& options, const GgufReport& report) {
@@ -98,9 +97,8 @@ void add_export(CLI::App& app) {
       "are\n"
       "Types: f32 f16 bf16 q8_0 q6_k q5_k q5_1 q5_0 q4_k q4_1 q4_0 iq4_nl iq4_xs q3_k q2_k\n"
       "       tq1_0 tq2_0 mxfp4 nvfp4. Scales are searched, without calibration; `bitsmith "
-      "compress` "
-      "with a\n"
-      "codec of GGUF calibrates.");
+      "compress --to gguf`\n"
+      "calibrates, and chooses the type of each matrix.");
   command->add_option("MODEL", options->model, "a bitsmith file, GGUF file or Hugging Face folder")
       ->required();
   command->add_option("-o,--output", options->output, "the file to write")->required();

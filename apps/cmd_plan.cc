@@ -18,9 +18,10 @@ void add_plan(CLI::App& app) {
   command->footer(
       "Examples:\n"
       "  bitsmith plan models/classics-7m --bits 3.0\n"
-      "  bitsmith plan models/classics-7m --size 3MB --tensors --json");
+      "  bitsmith plan models/classics-7m --size 3MB --tensors --json\n"
+      "  bitsmith plan models/classics-7m --to gguf --size 3MB");
   state->options.add_common(*command);
-  state->options.add_budget(*command);
+  state->options.add_target(*command);
   command->add_flag("--json", state->json, "print the plan as JSON");
   command->add_flag("--tensors", state->tensors, "one row per tensor, not per role");
   command->add_flag("--quiet", state->quiet, "no progress on standard error");

@@ -1,6 +1,7 @@
 #include "compress_options.h"
 
 #include "core/error.h"
+#include "pipeline/output_format.h"
 #include "program.h"
 #include "size_option.h"
 
@@ -10,10 +11,12 @@ void CompressOptions::add_common(CLI::App& command) {
   command
       .add_option("MODEL", request.model, "a Hugging Face folder, a GGUF file or a .bitsmith file")
       ->required();
-  command
-      .add_option("--recipe", request.recipe,
-                  "how to compress: a built-in recipe (`bitsmith list recipes`) or a .toml file")
-      ->capture_default_str();
+  recipe_option =
+      command
+          .add_option(
+              "--recipe", request.recipe,
+              "how to compress: a built-in recipe (`bitsmith list recipes`) or a .toml file")
+          ->default_str("gptq-mix, or gguf-mix with --to gguf");
   command.add_option("--set", request.overrides,
                      "change a value of the recipe: --set code.bits=3 --set code.group=64");
   command.add_option_function<std::string>(
@@ -35,17 +38,30 @@ void CompressOptions::add_common(CLI::App& command) {
       ->capture_default_str();
 }
 
-void CompressOptions::add_budget(CLI::App& command) {
+void CompressOptions::add_target(CLI::App& command) {
+  command
+      .add_option("--to", request.format,
+                  "the kind of file: bitsmith, or gguf for llama.cpp, in ggml's types")
+      ->capture_default_str();
+  CLI::Option* type = command.add_option(
+      "--type", request.type,
+      "of GGUF, instead of a budget: one type for all matrices (Q4_K, Q8_0) or one of llama.cpp's "
+      "mixtures (Q4_K_M, Q3_K_L)");
   bits_option = command.add_option(
       "--bits", bits, "bits per weight over all parameters, scales and zero points included");
+  bits_option->excludes(type);
   size_option = command
                     .add_option("--size", size,
                                 "size of the whole file, before lossless coding: 180MB, 1.5GiB")
-                    ->excludes(bits_option);
+                    ->excludes(bits_option)
+                    ->excludes(type);
 }
 
 CompressRequest CompressOptions::finish() const {
   CompressRequest result = request;
+  if (recipe_option->count() == 0) {
+    result.recipe = Registry<OutputFormat>::instance().get(request.format).usual_recipe();
+  }
   result.ram_bytes = parse_size(ram, "--ram");
   if (result.ram_bytes < uint64_t{256} << 20) {
     fail(ErrorCode::kInvalidArgument, "--ram {}: at least 256MiB are needed", ram);

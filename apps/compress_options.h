@@ -17,12 +17,14 @@ struct CompressOptions {
   // Counted, since an empty value (of a script that lost it) is not the same as none.
   CLI::Option* bits_option = nullptr;
   CLI::Option* size_option = nullptr;
+  CLI::Option* recipe_option = nullptr;
 
   // Adds MODEL, --recipe, --set, --calibration, --ram, --threads, --seed, --device.
   void add_common(CLI::App& command);
-  // Adds --bits and --size.
-  void add_budget(CLI::App& command);
-  // The request, with sizes and budgets read; throws kInvalidArgument.
+  // Adds --to, --type, --bits and --size.
+  void add_target(CLI::App& command);
+  // The request, with sizes and budgets read, and the usual recipe of the output format if none is
+  // named; throws kInvalidArgument.
   CompressRequest finish() const;
 };
 

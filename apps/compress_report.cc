@@ -1,5 +1,7 @@
 #include "compress_report.h"
 
+#include <fmt/ranges.h>
+
 #include <cstdio>
 #include <map>
 
@@ -71,6 +73,17 @@ std::string time_text(const CompressReport& report) {
                      format_duration(report.estimated_seconds), parts);
 }
 
+// Matrices whose shape does not allow all codes of the recipe, those of one reason in one line.
+void print_restrictions(const CompressReport& report) {
+  std::map<std::string, std::vector<std::string>> names;
+  for (const MatrixReport& m : report.matrices) {
+    if (!m.restriction.empty()) names[m.restriction].push_back(m.name);
+  }
+  for (const auto& [restriction, of] : names) {
+    fmt::print("{}: {}\n", restriction, fmt::join(of, ", "));
+  }
+}
+
 }  // namespace
 
 void print_compress_report(const CompressReport& report, bool all_tensors) {
@@ -117,9 +130,10 @@ void print_compress_report(const CompressReport& report, bool all_tensors) {
       facts.add("measured on", fmt::format("{} held-out calibration tokens, native executor",
                                            format_count(report.quality->model.tokens)));
     }
-    facts.add("verified", "sizes, checksums, finite values and every tensor's error, read back");
+    facts.add("verified", "sizes, bytes, finite values and every tensor's error, read back");
   }
   fmt::print("{}", facts.text());
+  print_restrictions(report);
 }
 
 }  // namespace bitsmith

@@ -1,5 +1,6 @@
 #include "formats/gguf_export.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 
@@ -21,8 +22,8 @@ struct Substitute {
   std::string_view codec;
   std::string_view other;
 };
-constexpr std::array<Substitute, 9> kSubstitutes = {{{"q2_k", "q4_0"},
-                                                     {"q3_k", "q4_0"},
+constexpr std::array<Substitute, 9> kSubstitutes = {{{"q2_k", "iq4_nl"},
+                                                     {"q3_k", "iq4_nl"},
                                                      {"q4_k", "q5_0"},
                                                      {"q5_k", "q5_1"},
                                                      {"q6_k", "q8_0"},
@@ -65,30 +66,18 @@ struct Planned {
   bool encoded_anew = false;
 };
 
-bool fits(const GgmlType& type, const CodedTensor& tensor) {
-  return tensor.matrix().cols % type.block_cols == 0;
-}
-
 // The codec that a matrix gets.
 std::string choose_codec(const CodedTensor& tensor, const std::string& wanted, GgufReport& report) {
-  const std::string own = tensor.scheme.codec->info().id;
-  std::string codec = wanted;
-  std::string reason;
-  if (wanted.empty()) {
-    if (find_ggml_type(own) != nullptr) return own;
-    codec = "f16";
-    reason = fmt::format("GGUF has no type for {}", tensor.scheme.label());
+  const int64_t cols = tensor.matrix().cols;
+  const std::string own(gguf_scheme(tensor).codec->info().id);
+  const std::string codec(gguf_codec(wanted.empty() ? own : wanted, cols));
+  if (wanted.empty() && own != tensor.scheme.codec->info().id) {
+    report.fallbacks.push_back(
+        {tensor.name, codec, fmt::format("GGUF has no type for {}", tensor.scheme.label())});
+  } else if (!wanted.empty() && codec != wanted) {
+    report.fallbacks.push_back(
+        {tensor.name, codec, fmt::format("rows of {} are not whole blocks of {}", cols, wanted)});
   }
-  if (!fits(*find_ggml_type(codec), tensor)) {
-    reason = fmt::format("rows of {} are not whole blocks of {}", tensor.matrix().cols, codec);
-    for (const Substitute& s : kSubstitutes) {
-      if (s.codec != codec) continue;
-      codec = s.other;
-      break;
-    }
-    if (!fits(*find_ggml_type(codec), tensor)) codec = "f16";
-  }
-  if (!reason.empty()) report.fallbacks.push_back({tensor.name, codec, reason});
   return codec;
 }
 
@@ -151,9 +140,9 @@ void check_is_plain(const Model& model) {
        model.path.string());
 }
 
-GgufMetadata metadata_of(const Model& model, const std::vector<Planned>& plans) {
+GgufMetadata metadata_of(const Model& model, std::string name, const std::vector<Planned>& plans) {
   GgufMetadata metadata = config_to_gguf(model.config);
-  const std::string name = model.path.has_stem() ? model.path.stem().string() : "model";
+  if (name.empty()) name = model.path.has_stem() ? model.path.stem().string() : "model";
   metadata.insert(metadata.begin() + 1, {{"general.type", std::string("model")},
                                          {"general.name", name},
                                          {"general.file_type", file_type(usual_codec(plans))},
@@ -165,9 +154,41 @@ GgufMetadata metadata_of(const Model& model, const std::vector<Planned>& plans) 
   return metadata;
 }
 
+// Everything that is known before the first tensor is written.
+struct Layout {
+  std::vector<Planned> plans;
+  std::vector<float> factors;  // of rotary frequencies
+  GgufMetadata metadata;
+  std::vector<GgufWriter::Entry> entries;
+};
+constexpr const char* kFactors = "rope_freqs.weight";
+
+Layout lay_out(const Model& model, const GgufExport& options, GgufReport& report) {
+  check_is_plain(model);
+  Layout layout;
+  layout.plans = plan_all(model, options.codec, report);
+  layout.factors = rope_factors_of(model.config);
+  layout.metadata = metadata_of(model, options.name, layout.plans);
+  const GgmlType* f32 = find_ggml_type("f32");
+  if (!layout.factors.empty()) {
+    layout.entries.push_back({kFactors, {static_cast<int64_t>(layout.factors.size())}, f32});
+  }
+  for (const Planned& planned : layout.plans) {
+    const std::string scale = scale_name(planned);
+    if (!scale.empty()) layout.entries.push_back({scale, {1}, f32});
+    layout.entries.push_back(
+        {planned.name, planned.tensor->shape, find_ggml_type(planned.scheme.codec->info().id)});
+  }
+  return layout;
+}
+
 std::vector<std::byte> encoded(const Planned& planned, const GgufExport& options) {
-  if (planned.encoded_anew) return options.encode(*planned.tensor, planned.scheme);
-  return {planned.tensor->bytes.begin(), planned.tensor->bytes.end()};
+  const CodedTensor& tensor = *planned.tensor;
+  if (!planned.encoded_anew) return {tensor.bytes.begin(), tensor.bytes.end()};
+  if (planned.scheme.codec->info().id != "f32") return options.encode(tensor, planned.scheme);
+  const std::vector<float> values = tensor.decode_all();
+  const auto bytes = std::as_bytes(std::span(values));
+  return {bytes.begin(), bytes.end()};
 }
 
 std::vector<std::byte> in_gguf_order(const std::vector<std::byte>& bytes, int64_t rows,
@@ -190,28 +211,13 @@ void append_floats(GgufWriter& writer, std::string_view name, std::span<const fl
 
 GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
                        const GgufExport& options) {
-  check_is_plain(model);
   GgufReport report;
-  const std::vector<Planned> plans = plan_all(model, options.codec, report);
-  const std::vector<float> factors = rope_factors_of(model.config);
-  constexpr const char* kFactors = "rope_freqs.weight";
-  const GgmlType* f32 = find_ggml_type("f32");
-
-  std::vector<GgufWriter::Entry> entries;
-  if (!factors.empty()) {
-    entries.push_back({kFactors, {static_cast<int64_t>(factors.size())}, f32});
-  }
-  for (const Planned& planned : plans) {
-    const std::string scale = scale_name(planned);
-    if (!scale.empty()) entries.push_back({scale, {1}, f32});
-    entries.push_back(
-        {planned.name, planned.tensor->shape, find_ggml_type(planned.scheme.codec->info().id)});
-  }
+  Layout layout = lay_out(model, options, report);
   const std::string architecture = gguf_architecture(model.config);
   const auto head_dim = head_dim_of(model.config);
-  GgufWriter writer(path, metadata_of(model, plans), std::move(entries));
-  append_floats(writer, kFactors, factors);
-  for (const Planned& planned : plans) {
+  GgufWriter writer(path, layout.metadata, std::move(layout.entries));
+  append_floats(writer, kFactors, layout.factors);
+  for (const Planned& planned : layout.plans) {
     const std::string scale = scale_name(planned);
     if (!scale.empty()) {
       const auto value = static_cast<float>(planned.scheme.options.number("tensor_scale"));
@@ -228,6 +234,35 @@ GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
   }
   writer.commit();
   return report;
+}
+
+Scheme gguf_scheme(const CodedTensor& tensor) {
+  if (tensor.shape.size() < 2) return Scheme("f32", json::object());
+  if (find_ggml_type(tensor.scheme.codec->info().id) != nullptr) return tensor.scheme;
+  return Scheme("f16", json::object());
+}
+
+std::string_view gguf_codec(std::string_view codec, int64_t cols) {
+  const auto fits = [cols](std::string_view id) {
+    return cols % find_ggml_type(id)->block_cols == 0;
+  };
+  if (fits(codec)) return codec;
+  const auto* found = std::ranges::find(kSubstitutes, codec, &Substitute::codec);
+  return found != kSubstitutes.end() && fits(found->other) ? found->other : "f16";
+}
+
+uint64_t gguf_stored_bytes(const MatrixShape& shape, const Scheme& scheme) {
+  const uint64_t bytes = gguf_aligned(scheme.codec->encoded_bytes(shape, scheme.options));
+  // One F32 number, and what the head says of it: a name of at most 63 bytes, lengths, an offset.
+  constexpr uint64_t kScaleBytes = 32 + 96;
+  return scheme.codec->info().id == "nvfp4_ggml" ? bytes + kScaleBytes : bytes;
+}
+
+uint64_t gguf_overhead_bytes(const Model& model) {
+  GgufReport report;
+  const Layout layout = lay_out(model, {}, report);
+  return GgufWriter::head_bytes(layout.metadata, layout.entries) +
+         gguf_aligned(sizeof(float) * layout.factors.size());
 }
 
 }  // namespace bitsmith

@@ -15,7 +15,8 @@ struct GgufExport {
   // and becomes f16 where it does not. A matrix whose rows are not whole blocks gets another one,
   // as in llama.cpp: q4_k -> q5_0, q6_k -> q8_0, ..., f16.
   std::string codec;
-  // Encodes the values of a tensor anew.
+  std::string name;  // what the file calls the model; empty: the stem of the model's path
+  // Encodes the values of a matrix anew.
   std::function<std::vector<std::byte>(const CodedTensor& tensor, const Scheme& scheme)> encode;
   // Called when the bytes of a parameter have been written.
   std::function<void(const CodedTensor&)> after_write;
@@ -38,5 +39,18 @@ struct GgufReport {
 // architecture, and for tokenizers that GGUF cannot express.
 GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
                        const GgufExport& options);
+
+// How a tensor lies in a file for which no codec was asked: as it is where GGUF has a type for it,
+// else in f16; vectors in f32.
+Scheme gguf_scheme(const CodedTensor& tensor);
+
+// The codec of a matrix with rows of `cols` columns for which `codec` was asked.
+std::string_view gguf_codec(std::string_view codec, int64_t cols);
+
+// What a tensor takes in a file, padding included; of NVFP4 also its scale, at most.
+uint64_t gguf_stored_bytes(const MatrixShape& shape, const Scheme& scheme);
+
+// What a file of the model holds beside those. Throws kUnsupported as export_gguf does.
+uint64_t gguf_overhead_bytes(const Model& model);
 
 }  // namespace bitsmith

@@ -76,6 +76,14 @@ const GgmlType* find_ggml_type(std::string_view codec) {
   return found == kTypes.end() ? nullptr : found;
 }
 
+const GgmlType* find_ggml_type_named(std::string_view name) {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+  const auto* found = std::ranges::find_if(kTypes, [&](const GgmlType& type) {
+    return std::ranges::equal(type.name, name, {}, lower, lower);
+  });
+  return found == kTypes.end() ? nullptr : found;
+}
+
 int64_t size_bytes(GgufType type) { return kValueTypes[static_cast<size_t>(type)].bytes; }
 std::string_view to_string(GgufType type) { return kValueTypes[static_cast<size_t>(type)].name; }
 

@@ -15,9 +15,10 @@ struct GgmlType {
   int64_t block_bytes;
 };
 
-// nullptr for an id or a codec that is not among them.
+// nullptr for an id, a codec or a name ("Q4_K", in capitals or not) that is not among them.
 const GgmlType* find_ggml_type(uint32_t id);
 const GgmlType* find_ggml_type(std::string_view codec);
+const GgmlType* find_ggml_type_named(std::string_view name);
 
 // The types of metadata values; the numbers are those of the file.
 enum class GgufType : uint32_t {

@@ -10,13 +10,8 @@
 namespace bitsmith {
 namespace {
 
-constexpr uint64_t kAlignment = 32;
 constexpr uint32_t kVersion = 3;
 constexpr size_t kMaxNameBytes = 63;
-
-uint64_t aligned(uint64_t position) {
-  return (position + kAlignment - 1) / kAlignment * kAlignment;
-}
 
 // The head, piece by piece.
 class Head {
@@ -77,13 +72,13 @@ uint64_t GgufWriter::Entry::size_bytes() const {
   return *size;
 }
 
-GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
-                       std::vector<Entry> entries)
-    : file_(path), entries_(std::move(entries)) {
+namespace {
+
+std::string head_of(const GgufMetadata& metadata, const std::vector<GgufWriter::Entry>& entries) {
   Head head;
   head.text = "GGUF";
   head.number(kVersion);
-  head.number(uint64_t{entries_.size()});
+  head.number(uint64_t{entries.size()});
   head.number(uint64_t{metadata.size()});
   for (const auto& [key, value] : metadata) {
     head.string(key);
@@ -91,9 +86,9 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
   }
   uint64_t offset = 0;
   std::set<std::string_view> names;
-  for (const Entry& entry : entries_) {
+  for (const GgufWriter::Entry& entry : entries) {
     if (!names.insert(entry.name).second) {
-      fail(ErrorCode::kInvalidArgument, "'{}': cannot write two tensors named {}", path.string(),
+      fail(ErrorCode::kInvalidArgument, "GGUF cannot hold two tensors named {}",
            quoted_name(entry.name));
     }
     const uint64_t size = entry.size_bytes();
@@ -104,17 +99,29 @@ GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& me
     }
     head.number(entry.type->id);
     head.number(offset);
-    offset = aligned(offset + size);
+    offset = gguf_aligned(offset + size);
   }
-  head.text.resize(aligned(head.text.size()), '\0');
-  file_.write(head.text);
+  head.text.resize(gguf_aligned(head.text.size()), '\0');
+  return head.text;
+}
+
+}  // namespace
+
+GgufWriter::GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
+                       std::vector<Entry> entries)
+    : file_(path), entries_(std::move(entries)) {
+  file_.write(head_of(metadata, entries_));
   finish_complete();
+}
+
+uint64_t GgufWriter::head_bytes(const GgufMetadata& metadata, const std::vector<Entry>& entries) {
+  return head_of(metadata, entries).size();
 }
 
 void GgufWriter::finish_complete() {
   while (next_ < entries_.size() && next_written_ == entries_[next_].size_bytes()) {
     const uint64_t position = file_.written();
-    file_.write(std::string(aligned(position) - position, '\0'));
+    file_.write(std::string(gguf_aligned(position) - position, '\0'));
     ++next_;
     next_written_ = 0;
   }

@@ -21,7 +21,13 @@ using GgufWritable =
 // In the order in which they are written.
 using GgufMetadata = std::vector<std::pair<std::string, GgufWritable>>;
 
-// Version 3, alignment 32. The head is known from shapes and types alone, so tensors are appended
+// Every tensor of a written file begins at a multiple of this from the start of the data.
+inline constexpr uint64_t kGgufAlignment = 32;
+inline uint64_t gguf_aligned(uint64_t bytes) {
+  return (bytes + kGgufAlignment - 1) / kGgufAlignment * kGgufAlignment;
+}
+
+// Version 3. The head is known from shapes and types alone, so tensors are appended
 // one at a time and none has to stay in memory. Deterministic.
 class GgufWriter {
  public:
@@ -36,6 +42,9 @@ class GgufWriter {
   // not whole blocks, its name is longer than 63 bytes (ggml's limit).
   GgufWriter(const std::filesystem::path& path, const GgufMetadata& metadata,
              std::vector<Entry> entries);
+
+  // The bytes of such a file before its tensors. Throws as the constructor does.
+  static uint64_t head_bytes(const GgufMetadata& metadata, const std::vector<Entry>& entries);
 
   // Appends bytes of the next entry that is not complete, which must be `name`'s; an entry's bytes
   // may come in several pieces.

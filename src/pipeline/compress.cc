@@ -5,7 +5,6 @@
 
 #include "core/output_file.h"
 #include "core/system_memory.h"
-#include "formats/checkpoint.h"
 #include "pipeline/job.h"
 
 namespace bitsmith {
@@ -34,13 +33,17 @@ void check_kept(const std::filesystem::path& path, const Job& job, const Model& 
 
 // Reads the written file back and holds it against what was planned and encoded.
 void check_written(const std::filesystem::path& path, const Job& job, const Plan& plan,
-                   const std::vector<EncodedMatrix>& encoded, CompressReport& report,
-                   ThreadPool& pool, Progress& progress) {
-  const Model written = open_checkpoint(path);
-  verify_checkpoint(written, progress);
-  if (written.packed_bytes() != plan.tensor_bytes) {
+                   const std::vector<EncodedMatrix>& encoded, const CheckpointContents& contents,
+                   CompressReport& report, ThreadPool& pool, Progress& progress) {
+  const Model written = job.format.open(path);
+  job.format.verify(written, contents, progress);
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : written.parameters) {
+    bytes += job.format.stored_bytes(tensor.matrix(), tensor.scheme);
+  }
+  if (bytes != plan.tensor_bytes) {
     fail(ErrorCode::kCorrupt, "'{}' holds {} bytes of parameters; the plan was {}", path.string(),
-         written.packed_bytes(), plan.tensor_bytes);
+         bytes, plan.tensor_bytes);
   }
   report.tensor_bytes = written.parameter_bytes();
   check_kept(path, job, written);
@@ -168,8 +171,8 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   }
   // It gets its name when everything is right: what stood there before stays until then.
   const std::filesystem::path unchecked = workspace.folder() / "checkpoint.bin";
-  write_checkpoint(unchecked, contents);
-  check_written(unchecked, job, plan, encoded, report, pool, progress);
+  job.format.write(unchecked, contents, request.model.stem().string());
+  check_written(unchecked, job, plan, encoded, contents, report, pool, progress);
   report.file_bytes = std::filesystem::file_size(unchecked);
   if (request.budget.file_bytes && report.file_bytes > *request.budget.file_bytes) {
     fail(ErrorCode::kImpossibleBudget,
@@ -219,6 +222,7 @@ json CompressReport::to_json() const {
                 {"scheme", m.scheme}, {"bytes", m.bytes}, {"bpw", m.bpw}};
     if (m.predicted_kl_nats) row["predicted_kl_nats"] = *m.predicted_kl_nats;
     if (m.relative_mse) row["relative_mse"] = *m.relative_mse;
+    if (!m.restriction.empty()) row["restriction"] = m.restriction;
     result["matrices"].push_back(std::move(row));
   }
   return result;

@@ -15,7 +15,11 @@ namespace bitsmith {
 
 struct CompressRequest {
   std::filesystem::path model;
-  std::filesystem::path output;  // empty for plan(): nothing is written
+  std::filesystem::path output;     // empty for plan(): nothing is written
+  std::string format = "bitsmith";  // or "gguf": the kind of file
+  // A type or a mixture of types of the format, for all matrices ("Q4_K_M"), instead of the
+  // recipe's candidates; empty: those.
+  std::string type;
   Budget budget;
   std::string recipe = "gptq-mix";
   std::vector<std::string> overrides;  // of the recipe: "code.bits=3"
@@ -35,6 +39,7 @@ struct MatrixReport {
   std::string scheme;
   uint64_t bytes = 0;
   double bpw = 0;
+  std::string restriction;  // which of the recipe's codes its shape does not allow, or empty
   std::optional<double> predicted_kl_nats;
   std::optional<double> relative_mse;  // sum (w - q)² / sum w², measured on the written file
 };

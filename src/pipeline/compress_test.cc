@@ -235,7 +235,7 @@ TEST(Compress, SizesAreMetToTheByte) {
   const auto weights = static_cast<uint64_t>(looked.model.parameter_count());
   for (const uint64_t eighths : {25, 33, 50, 70}) {  // of a bit per weight
     CompressRequest request = job.request;
-    const uint64_t size = looked.overhead_bytes() + weights * eighths / 64;
+    const uint64_t size = looked.overhead_bytes + weights * eighths / 64;
     request.budget = {std::nullopt, size};
     const std::string bytes = job.compressed(request);
     EXPECT_LE(bytes.size(), size);

@@ -28,7 +28,7 @@ at::Device device_named(const std::string& name) {
 }
 
 uint64_t smallest_bytes(const Job& job) {
-  uint64_t bytes = untouched_bytes(job.model, job.tasks);
+  uint64_t bytes = untouched_bytes(job.model, job.tasks, job.format);
   for (const MatrixTask& task : job.tasks) bytes += *std::ranges::min_element(task.bytes);
   return bytes;
 }
@@ -82,16 +82,25 @@ Network transformed(const Model& model, const Recipe& recipe, int threads) {
 
 Job::Job(const CompressRequest& r)
     : request(r),
+      format(Registry<OutputFormat>::instance().get(r.format)),
       recipe(load_recipe(r.recipe, r.overrides)),
       original(open_model(r.model)),
       network(transformed(original, recipe, r.threads)),
       model(rewritten_model(original, network)),
       blocks(find_blocks(model.graph)),
-      tasks(find_matrices(model, blocks, recipe.candidates)),
+      tasks(find_matrices(model, blocks, {})),
       device(device_named(r.device)) {
   if (tasks.empty()) {
     fail(ErrorCode::kUnsupported, "'{}' has no matrices to compress", r.model.string());
   }
+  const auto uniform =
+      r.type.empty() ? std::vector<Scheme>{} : format.named_schemes(r.type, model, tasks);
+  if (!uniform.empty()) recipe.candidates = {uniform.front()};
+  format.check(model, recipe);
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    set_candidates(tasks[t], uniform.empty() ? recipe.candidates : std::vector{uniform[t]}, format);
+  }
+  overhead_bytes = format.overhead_bytes(model, recipe);
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
@@ -108,7 +117,8 @@ json Job::key() const {
   json files = json::array();
   for (const auto& path : named_files(original)) files.push_back(identity(path));
   json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
-                 {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device}};
+                 {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device},
+                 {"format", request.format},    {"type", request.type}};
   if (request.budget.bits) result["bits"] = *request.budget.bits;
   if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
   if (!request.calibration.empty()) result["calibration"] = identity(request.calibration);
@@ -116,19 +126,6 @@ json Job::key() const {
     result["tokenizer"][name] = checkpoint::checksum(std::as_bytes(std::span(content)));
   }
   return result;
-}
-
-uint64_t Job::overhead_bytes() const {
-  // Graph and configuration are text inside JSON text, where quotes take two bytes.
-  uint64_t bytes = 8192;
-  for (const auto& [name, content] : model.tokenizer_files) bytes += content.size() + 256;
-  for (const json* text : {&model.config, &recipe.definition}) bytes += text->dump().size() * 5 / 4;
-  const std::string graph = model.graph.to_json().dump();
-  bytes += graph.size() + static_cast<uint64_t>(std::ranges::count(graph, '"'));
-  for (const ValueId id : model.graph.parameters()) {
-    bytes += 2 * model.graph.value(id).name.size() + 320;
-  }
-  return bytes;
 }
 
 CalibrationRequest Job::calibration_request() const {
@@ -193,7 +190,7 @@ Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
 }
 
 void Job::check_budget(const Budget& budget) const {
-  const auto bytes = parameter_budget(original, budget, overhead_bytes());
+  const auto bytes = parameter_budget(original, budget, overhead_bytes);
   if (!bytes && has_choice()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' chooses among {} ways to code each tensor; say how large the result may be, "
@@ -210,7 +207,7 @@ void Job::check_budget(const Budget& budget) const {
          "'{}' can make is {} bytes: ask for at least --bits {:.3f} or --size {}B",
          *bytes, 8 * static_cast<double>(*bytes) / weights, recipe.id, smallest,
          std::ceil(8000 * static_cast<double>(smallest) / weights) / 1000,
-         smallest + overhead_bytes());
+         smallest + overhead_bytes);
   }
 }
 
@@ -220,8 +217,8 @@ Survey Job::survey(const Context& context, const CalibrationSet& calibration, do
 
 Plan Job::plan(const Context& context, const Budget& budget, const CalibrationSet* calibration,
                const Survey* survey) const {
-  Plan plan =
-      make_plan(model, tasks, recipe, parameter_budget(original, budget, overhead_bytes()), survey);
+  Plan plan = make_plan(model, tasks, recipe, parameter_budget(original, budget, overhead_bytes),
+                        survey, format);
   plan.original_bytes = original.parameter_bytes();
   plan.weights = original.parameter_count();
   const WorkTimes times =
@@ -250,7 +247,7 @@ CompressReport Job::report(const Plan& plan) const {
   result.plan = plan;
   result.recipe = recipe.id;
   result.tensor_bytes = plan.tensor_bytes;
-  result.file_bytes = plan.tensor_bytes + overhead_bytes();
+  result.file_bytes = plan.tensor_bytes + overhead_bytes;
   for (size_t t = 0; t < tasks.size(); ++t) {
     const MatrixTask& task = tasks[t];
     const double weights = static_cast<double>(task.shape().rows * task.shape().cols);
@@ -261,6 +258,7 @@ CompressReport Job::report(const Plan& plan) const {
     row.scheme = task.schemes[plan.picks[t]].label();
     row.bytes = task.bytes[plan.picks[t]];
     row.bpw = 8 * static_cast<double>(row.bytes) / weights;
+    row.restriction = task.restriction;
     if (!plan.losses.empty()) row.predicted_kl_nats = plan.losses[t];
     result.matrices.push_back(std::move(row));
   }
@@ -268,7 +266,7 @@ CompressReport Job::report(const Plan& plan) const {
 }
 
 double target_bits(const Job& job, const Budget& budget) {
-  const auto bytes = parameter_budget(job.original, budget, job.overhead_bytes());
+  const auto bytes = parameter_budget(job.original, budget, job.overhead_bytes);
   if (!bytes) return 4;
   return 8 * static_cast<double>(*bytes) / static_cast<double>(job.original.parameter_count());
 }

@@ -8,6 +8,7 @@
 #include "evaluation/evaluate.h"
 #include "pipeline/compress.h"
 #include "pipeline/memory.h"
+#include "pipeline/output_format.h"
 #include "transforms/network.h"
 
 namespace bitsmith {
@@ -16,6 +17,7 @@ struct Job {
   explicit Job(const CompressRequest& request);
 
   const CompressRequest& request;
+  const OutputFormat& format;
   Recipe recipe;
   Model original;   // as it was opened
   Network network;  // what the recipe's transforms make of it
@@ -25,14 +27,12 @@ struct Job {
   std::vector<Block> blocks;
   std::vector<MatrixTask> tasks;
   at::Device device;
+  uint64_t overhead_bytes;  // of the file beside parameters; of some formats an upper estimate
 
   bool has_choice() const { return recipe.candidates.size() > 1; }
 
   // What identifies the job: with the same key the same bytes come out, so its records can be used.
   nlohmann::json key() const;
-
-  // An upper estimate of what the file holds beside parameters: header JSON and tokenizer.
-  uint64_t overhead_bytes() const;
 
   // What the job takes at one time. `calibration`: its sizes, nullptr if the recipe needs none.
   // surveyed: as plan and sweep always do, compress if there is a choice

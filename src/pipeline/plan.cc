@@ -24,11 +24,12 @@ std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budge
 }
 
 Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const Recipe& recipe,
-               std::optional<uint64_t> budget_bytes, const Survey* survey) {
+               std::optional<uint64_t> budget_bytes, const Survey* survey,
+               const OutputFormat& format) {
   Plan plan;
   plan.original_bytes = model.parameter_bytes();
   plan.weights = model.parameter_count();
-  const uint64_t fixed = untouched_bytes(model, tasks);
+  const uint64_t fixed = untouched_bytes(model, tasks, format);
 
   if (recipe.candidates.size() <= 1 && !budget_bytes) {
     plan.picks.assign(tasks.size(), 0);

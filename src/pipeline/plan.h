@@ -41,6 +41,7 @@ std::optional<uint64_t> parameter_budget(const Model& model, const Budget& budge
 // Picks schemes. `survey` is nullptr if there is no choice to make. Throws kImpossibleBudget with
 // the smallest budget that can be met.
 Plan make_plan(const Model& model, const std::vector<MatrixTask>& tasks, const Recipe& recipe,
-               std::optional<uint64_t> budget_bytes, const Survey* survey);
+               std::optional<uint64_t> budget_bytes, const Survey* survey,
+               const OutputFormat& format = checkpoint_format());
 
 }  // namespace bitsmith

@@ -175,7 +175,7 @@ TEST(CheckBudget, AnImpossibleOneNamesTheSmallestAndThatOneWorks) {
   const Survey survey = made_up_survey(job);
   const auto planned_bytes = [&](const Budget& budget) {
     return make_plan(job.model, job.tasks, job.recipe,
-                     parameter_budget(job.model, budget, job.overhead_bytes()), &survey)
+                     parameter_budget(job.model, budget, job.overhead_bytes), &survey)
         .tensor_bytes;
   };
   EXPECT_EQ(planned_bytes({bits, std::nullopt}), smallest);

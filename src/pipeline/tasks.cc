@@ -2,10 +2,17 @@
 
 #include <algorithm>
 
+#include "pipeline/output_format.h"
+
 namespace bitsmith {
 
+const OutputFormat& checkpoint_format() {
+  return Registry<OutputFormat>::instance().get("bitsmith");
+}
+
 std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Block>& blocks,
-                                      const std::vector<Scheme>& candidates) {
+                                      const std::vector<Scheme>& candidates,
+                                      const OutputFormat& format) {
   const Graph& graph = model.graph;
   std::vector<MatrixTask> tasks;
   for (size_t b = 0; b < blocks.size(); ++b) {
@@ -24,26 +31,40 @@ std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Bloc
       task.id = id;
       task.tensor = &model.parameter(graph.value(id).name);
       task.uses = {use};
-      for (const Scheme& candidate : candidates) {
-        try {
-          task.bytes.push_back(candidate.codec->encoded_bytes(task.shape(), candidate.options));
-          task.schemes.push_back(candidate);
-        } catch (const Error&) {
-          task.bytes.push_back(task.tensor->bytes.size());
-          task.schemes.push_back(task.tensor->scheme);
-        }
-      }
-      task.schemes.push_back(task.tensor->scheme);
-      task.bytes.push_back(task.tensor->bytes.size());
+      set_candidates(task, candidates, format);
       tasks.push_back(std::move(task));
     }
   }
   return tasks;
 }
 
-uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks) {
-  uint64_t bytes = model.packed_bytes();
-  for (const MatrixTask& task : tasks) bytes -= task.tensor->bytes.size();
+void set_candidates(MatrixTask& task, const std::vector<Scheme>& candidates,
+                    const OutputFormat& format) {
+  const Scheme kept = format.kept(*task.tensor);
+  task.schemes.clear();
+  std::vector<std::string> replaced;
+  for (const Scheme& candidate : candidates) {
+    const auto fitting = format.fitting(candidate, task.shape());
+    if (!fitting || fitting->codec != candidate.codec) replaced.push_back(candidate.label());
+    task.schemes.push_back(fitting.value_or(kept));
+  }
+  task.schemes.push_back(kept);
+  task.bytes.clear();
+  for (const Scheme& scheme : task.schemes) {
+    task.bytes.push_back(format.stored_bytes(task.shape(), scheme));
+  }
+  task.restriction = replaced.empty() ? ""
+                                      : fmt::format("rows of {} do not fit {}", task.shape().cols,
+                                                    fmt::join(replaced, ", "));
+}
+
+uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks,
+                         const OutputFormat& format) {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : model.parameters) {
+    if (std::ranges::find(tasks, &tensor, &MatrixTask::tensor) != tasks.end()) continue;
+    bytes += format.stored_bytes(tensor.matrix(), format.kept(tensor));
+  }
   return bytes;
 }
 

@@ -17,14 +17,18 @@ struct MatrixUse {
 };
 
 // One matrix parameter. Tied embeddings have two uses; it is coded when the first is reached.
+class OutputFormat;
+
 struct MatrixTask {
   ValueId id = kNoValue;
   const CodedTensor* tensor = nullptr;  // as it is in the model
   std::vector<MatrixUse> uses;          // in order of node
-  // What it may be coded with: the recipe's candidates, then the tensor as it is. A candidate that
-  // cannot hold this shape is replaced by the tensor as it is.
+  // What it may be coded with: the recipe's candidates, then the tensor as it is, or as the output
+  // format keeps it. A candidate that cannot hold this shape is replaced by what the format has
+  // instead.
   std::vector<Scheme> schemes;
-  std::vector<uint64_t> bytes;  // [schemes]
+  std::vector<uint64_t> bytes;  // [schemes], in the file, padding included
+  std::string restriction;      // why candidates were replaced, or empty
 
   size_t block() const { return uses.front().block; }
   bool linear() const { return !uses.front().table; }
@@ -35,11 +39,19 @@ struct MatrixTask {
   MatrixShape shape() const { return tensor->matrix(); }
 };
 
+const OutputFormat& checkpoint_format();
+
 std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Block>& blocks,
-                                      const std::vector<Scheme>& candidates);
+                                      const std::vector<Scheme>& candidates,
+                                      const OutputFormat& format = checkpoint_format());
+
+// Sets schemes, bytes and restriction of a task.
+void set_candidates(MatrixTask& task, const std::vector<Scheme>& candidates,
+                    const OutputFormat& format);
 
 // The bytes of all parameters that are not among the tasks (norms, biases): kept as they are.
-uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks);
+uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& tasks,
+                         const OutputFormat& format = checkpoint_format());
 
 // Matrices that are multiplied use the recipe's solver for matrices, tables that are only looked up
 // the one for tables.
