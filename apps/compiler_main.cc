@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
     bitsmith::add_compress(app);
     bitsmith::add_plan(app);
     bitsmith::add_sweep(app);
+    bitsmith::add_compare(app);
     bitsmith::parse(app, argc, argv);
   });
 }

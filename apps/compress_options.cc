@@ -38,6 +38,15 @@ void CompressOptions::add_common(CLI::App& command) {
       ->capture_default_str();
 }
 
+void CompressOptions::add_budget(CLI::App& command) {
+  bits_option = command.add_option(
+      "--bits", bits, "bits per weight over all parameters, scales and zero points included");
+  size_option = command
+                    .add_option("--size", size,
+                                "size of the whole file, before lossless coding: 180MB, 1.5GiB")
+                    ->excludes(bits_option);
+}
+
 void CompressOptions::add_target(CLI::App& command) {
   command
       .add_option("--to", request.format,
@@ -45,21 +54,15 @@ void CompressOptions::add_target(CLI::App& command) {
       ->capture_default_str();
   CLI::Option* type = command.add_option(
       "--type", request.type,
-      "of GGUF, instead of a budget: one type for all matrices (Q4_K, Q8_0) or one of llama.cpp's "
-      "mixtures (Q4_K_M, Q3_K_L)");
-  bits_option = command.add_option(
-      "--bits", bits, "bits per weight over all parameters, scales and zero points included");
+      "of GGUF, instead of a budget: a type (Q4_K) or llama.cpp's mixture (Q4_K_M)");
+  add_budget(command);
   bits_option->excludes(type);
-  size_option = command
-                    .add_option("--size", size,
-                                "size of the whole file, before lossless coding: 180MB, 1.5GiB")
-                    ->excludes(bits_option)
-                    ->excludes(type);
+  size_option->excludes(type);
 }
 
 CompressRequest CompressOptions::finish() const {
   CompressRequest result = request;
-  if (recipe_option->count() == 0) {
+  if (recipe_option != nullptr && recipe_option->count() == 0) {
     result.recipe = Registry<OutputFormat>::instance().get(request.format).usual_recipe();
   }
   result.ram_bytes = parse_size(ram, "--ram");

@@ -21,7 +21,9 @@ struct CompressOptions {
 
   // Adds MODEL, --recipe, --set, --calibration, --ram, --threads, --seed, --device.
   void add_common(CLI::App& command);
-  // Adds --to, --type, --bits and --size.
+  // Adds --bits and --size.
+  void add_budget(CLI::App& command);
+  // Adds these, --to and --type.
   void add_target(CLI::App& command);
   // The request, with sizes and budgets read, and the usual recipe of the output format if none is
   // named; throws kInvalidArgument.
@@ -31,5 +33,6 @@ struct CompressOptions {
 void add_compress(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_sweep(CLI::App& app);
+void add_compare(CLI::App& app);
 
 }  // namespace bitsmith

@@ -37,7 +37,7 @@ Shape infer_hadamard(const Graph& graph, const Node& node) {
   if (run < 1 || channels % run != 0) {
     misfit(node, fmt::format("{} channels are no multiple of the {} signs", channels, run));
   }
-  constexpr int64_t kMaxOdd = 4096;  // executors hold a matrix of its square
+  constexpr int64_t kMaxOdd = 512;  // executors hold a matrix of its square
   if ((run & -run) < ceil_div(run, kMaxOdd)) {
     misfit(node, fmt::format("{} signs have an odd factor above {}", run, kMaxOdd));
   }

@@ -12,7 +12,7 @@ ValueId linear(Graph& graph, std::string name, ValueId x, ValueId weight, ValueI
 // NumPy.  a [..., M, K], b [..., K, N] -> [..., M, N]. Either may be an activation or a parameter.
 ValueId matmul(Graph& graph, std::string name, ValueId a, ValueId b);
 
-// A randomised Hadamard rotation of each run of n = m 2^k channels, m odd and at most 4096:
+// A randomised Hadamard rotation of each run of n = m 2^k channels, m odd and at most 512:
 // x diag(signs) S,  or its inverse,  x S diag(signs).  signs [n] are 1 or -1;  x [..., r n] -> the
 // same shape.
 //   S = M ⊗ H, symmetric and orthogonal: channel i 2^k + a, 0 <= i < m, 0 <= a < 2^k

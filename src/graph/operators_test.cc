@@ -80,7 +80,7 @@ const std::vector<Case>& cases() {
          return ops::hadamard(b.graph, "y", b.input({kBatch, 2 * 4099}), b.parameter({2 * 4099}));
        },
        {},
-       "odd factor above 4096"},
+       "odd factor above 512"},
       {"rope",
        [](Bench& b) {
          return ops::rope(b.graph, "y", b.input({kBatch, kTime, 8}), {1.0, 0.5});

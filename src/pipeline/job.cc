@@ -271,6 +271,17 @@ double target_bits(const Job& job, const Budget& budget) {
   return 8 * static_cast<double>(*bytes) / static_cast<double>(job.original.parameter_count());
 }
 
+Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
+                         Workspace& workspace, ThreadPool& pool, Progress& progress) {
+  const Context context = job.context(pool, progress, workspace, calibration, job.has_choice());
+  std::optional<Survey> survey;
+  if (job.has_choice()) survey = job.survey(context, *calibration, target_bits(job, budget));
+  Compressed result;
+  result.plan = job.plan(context, budget, calibration, survey ? &*survey : nullptr);
+  result.matrices = encode(context, job.blocks, job.tasks, job.recipe, result.plan, calibration);
+  return result;
+}
+
 Windows probe_windows(const CalibrationSet& calibration) {
   Windows windows;
   for (int64_t i = 0; i < calibration.probes; ++i) {

@@ -74,6 +74,17 @@ struct Job {
 // The bits per weight that a budget amounts to; 4 if there is none.
 double target_bits(const Job& job, const Budget& budget);
 
+// A model that was compressed, not yet written: its codes lie in a workspace.
+struct Compressed {
+  Plan plan;
+  std::vector<EncodedMatrix> matrices;
+};
+
+// Survey (if there is a choice), plan and codes. `job` is transformed; `calibration` is nullptr if
+// the recipe needs none.
+Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
+                         Workspace& workspace, ThreadPool& pool, Progress& progress);
+
 // The probes of a calibration set as windows to evaluate on.
 Windows probe_windows(const CalibrationSet& calibration);
 

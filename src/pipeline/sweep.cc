@@ -35,15 +35,13 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   for (const double b : bits) {
     // The survey too belongs to the point: its anchors lie at the budget.
     TemporaryWorkspace temporary("sweep");
-    const Context context = job.context(pool, progress, temporary.workspace, &*calibration, true);
-    const Survey survey = job.survey(context, *calibration, b);
-    const Plan plan = job.plan(context, {b, std::nullopt}, &*calibration, &survey);
+    const auto [plan, matrices] =
+        compress_into(job, {b, std::nullopt}, &*calibration, temporary.workspace, pool, progress);
     report.original_bytes = plan.original_bytes;
     report.original_bpw = plan.original_bpw();
-    const auto encoded = encode(context, job.blocks, job.tasks, job.recipe, plan, &*calibration);
     report.points.push_back(
         {b, plan.tensor_bytes, plan.bpw(), *plan.predicted_kl_nats,
-         measure_quality(job, job.parameters(encoded), windows, pool, progress)});
+         measure_quality(job, job.parameters(matrices), windows, pool, progress)});
   }
   return report;
 }

@@ -17,6 +17,7 @@
 
 namespace bitsmith {
 
+class HadamardRotation;
 class RopeTable;
 
 // New tokens of one sequence: rows [begin, begin + count) of the batch, at positions
@@ -99,6 +100,7 @@ class Preparation {
   std::vector<float> vector(ValueId id) const;     // a parameter as float32
   std::shared_ptr<const LinearKernel> kernel(ValueId weight);
   std::shared_ptr<RopeTable> rope_table(const Node& node);
+  std::shared_ptr<const HadamardRotation> rotation(ValueId signs);
   // A cache in every sequence; returns its number.
   size_t add_cache(const KvShape& shape);
 
@@ -108,6 +110,7 @@ class Preparation {
   const std::map<std::string, CodedTensor>& parameters_;
   std::map<ValueId, std::shared_ptr<const LinearKernel>> kernels_;
   std::vector<std::shared_ptr<RopeTable>> rope_tables_;
+  std::map<ValueId, std::shared_ptr<const HadamardRotation>> rotations_;
   std::vector<KvShape> cache_shapes_;
 };
 

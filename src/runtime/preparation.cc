@@ -1,3 +1,4 @@
+#include "runtime/kernels/hadamard.h"
 #include "runtime/native_operator.h"
 #include "runtime/rope_table.h"
 
@@ -68,6 +69,12 @@ std::shared_ptr<const LinearKernel> Preparation::kernel(ValueId weight) {
   auto& kernel = kernels_[weight];
   if (!kernel) kernel = make_linear_kernel(parameter(weight));
   return kernel;
+}
+
+std::shared_ptr<const HadamardRotation> Preparation::rotation(ValueId signs) {
+  auto& rotation = rotations_[signs];
+  if (!rotation) rotation = std::make_shared<const HadamardRotation>(vector(signs));
+  return rotation;
 }
 
 std::shared_ptr<RopeTable> Preparation::rope_table(const Node& node) {

@@ -83,7 +83,7 @@ class Rotation {
   static size_t index(ValueId id) { return static_cast<size_t>(id); }
 
   static bool can_rotate(int64_t size) {
-    constexpr int64_t kMaxOdd = 4096;  // as the operator allows
+    constexpr int64_t kMaxOdd = 512;  // as the operator allows
     return size > 1 && size / (size & -size) <= kMaxOdd;
   }
 

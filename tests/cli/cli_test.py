@@ -23,7 +23,7 @@ PROGRAM = sys.argv.pop(1)
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
 COMMANDS = ["run", "eval", "inspect", "export", "bench", "list"]
-COMPILER_COMMANDS = ["compress", "plan", "sweep"]
+COMPILER_COMMANDS = ["compress", "plan", "sweep", "compare"]
 HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
                                            "bitsmith-compiler"))
 TRAIN = os.path.join(os.path.dirname(os.path.abspath(PROGRAM)), "train")
@@ -685,6 +685,31 @@ class CommandLine(unittest.TestCase):
         points = json.loads(self.works("sweep", source, "--bits", "4", "--set",
                                        "calibrate.length=16", "--quiet", "--json"))["points"]
         self.assertEqual([point["bits"] for point in points], [4])
+
+    @needs_compiler
+    def test_compare_puts_recipes_side_by_side(self):
+        other = os.path.join(self.folder, "other.txt")
+        with open(self.text) as file, open(other, "w") as copy:
+            copy.write(file.read()[::-1])
+        arguments = ["compare", self.model, "--recipes", "nearest,twn,gptq-mix", "--calibration",
+                     self.text, "--set", "calibrate.length=16", "--bits", "5", "--quiet", "--text",
+                     other]
+        report = json.loads(self.works(*arguments, "--json"))
+        points = report["points"]
+        self.assertEqual([p["recipe"] for p in points], ["nearest", "twn", "gptq-mix"])
+        for point in points:
+            self.assertGreater(point["quality"]["divergence"]["kl_nats"]["value"], 0)
+            self.assertGreater(point["text_tokens_per_s"], 0)
+            self.assertLess(point["tensor_bytes"], report["original"]["tensor_bytes"])
+        self.assertLessEqual(points[2]["bpw"], 5)
+        table = self.works(*arguments)
+        for word in ("original", "twn", "KL, nats", "compress time"):
+            self.assertIn(word, table)
+        self.assertIn("same file", self.fails(2, *arguments[:-1], self.text))
+        self.assertIn("--bits", self.fails(2, "compare", self.model, "--recipes", "gptq-mix",
+                                           "--text", other))
+        self.assertIn("nonsense", self.fails(3, "compare", self.model, "--recipes",
+                                             "nearest,nonsense", "--text", other))
 
     @needs_compiler
     def test_compress_goes_on_after_a_stop(self):

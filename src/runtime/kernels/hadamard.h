@@ -13,7 +13,6 @@ class HadamardRotation {
   explicit HadamardRotation(std::span<const float> signs);
 
   int64_t size() const { return static_cast<int64_t>(signs_.size()); }
-  uint64_t memory_bytes() const { return (signs_.size() + hartley_.size()) * sizeof(float); }
 
   // y = x diag(signs) S, and its inverse, y = x S diag(signs), of each of `runs` runs of size()
   // numbers; y may be x. O(size (k + m)) for each run, on the calling thread.

@@ -9,7 +9,7 @@ namespace {
 class HadamardStep final : public Step {
  public:
   HadamardStep(Preparation& preparation, const Node& node)
-      : rotation_(preparation.vector(node.inputs[1])),
+      : rotation_(preparation.rotation(node.inputs[1])),
         inverse_(node.integer("inverse") == 1),
         channels_(preparation.channels(node.inputs[0])),
         x_(node.inputs[0]),
@@ -21,19 +21,17 @@ class HadamardStep final : public Step {
     constexpr int64_t kCost = 16;  // additions for each channel, about
     for_rows(batch, batch.rows(), kCost * channels_, [&](int64_t begin, int64_t end) {
       const int64_t first = begin * channels_;
-      const int64_t runs = (end - begin) * channels_ / rotation_.size();
+      const int64_t runs = (end - begin) * channels_ / rotation_->size();
       if (inverse_) {
-        rotation_.apply_inverse(x + first, runs, y + first);
+        rotation_->apply_inverse(x + first, runs, y + first);
       } else {
-        rotation_.apply(x + first, runs, y + first);
+        rotation_->apply(x + first, runs, y + first);
       }
     });
   }
 
-  uint64_t memory_bytes() const override { return rotation_.memory_bytes(); }
-
  private:
-  HadamardRotation rotation_;
+  std::shared_ptr<const HadamardRotation> rotation_;  // shared by all steps of the same signs
   bool inverse_;
   int64_t channels_;
   ValueId x_;

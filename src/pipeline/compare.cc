@@ -1,0 +1,130 @@
+#include "pipeline/compare.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+
+#include "formats/model_tokenizer.h"
+#include "pipeline/job.h"
+#include "text/corpus.h"
+
+namespace bitsmith {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// The median of three runs of 16 tokens; which tokens they are does not matter.
+double tokens_per_s(const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
+                    ThreadPool& pool) {
+  constexpr int kTokens = 16;
+  Executor executor(graph, parameters, pool, 1);
+  Sequence sequence = executor.make_sequence();
+  const TokenId token = 0;
+  executor.run(sequence, {&token, 1}, Executor::Logits::kLast);  // brings weights into memory
+  std::array<double, 3> seconds{};
+  for (double& s : seconds) {
+    sequence.reset();
+    const auto start = Clock::now();
+    for (int i = 0; i < kTokens; ++i) {
+      executor.run(sequence, {&token, 1}, Executor::Logits::kLast);
+    }
+    s = seconds_since(start);
+  }
+  std::ranges::sort(seconds);
+  return kTokens / seconds[1];
+}
+
+// The request for one recipe: without what it does not take.
+CompressRequest request_for(const CompressRequest& request, const std::string& name) {
+  CompressRequest result = request;
+  result.recipe = name;
+  if (load_recipe(name, {}).sequences == 0) {
+    result.calibration.clear();
+    std::erase_if(result.overrides,
+                  [](const std::string& o) { return o.starts_with("calibrate."); });
+  }
+  const Recipe recipe = load_recipe(name, result.overrides);
+  if (recipe.candidates.size() <= 1) result.budget = {};
+  return result;
+}
+
+ComparePoint measure(const CompressRequest& request, const Windows& windows, ThreadPool& pool,
+                     Progress& progress) {
+  const auto start = Clock::now();
+  Job job(request);
+  const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
+  TemporaryWorkspace temporary("compare");
+  job.transform(temporary.workspace.folder(), pool, progress);
+  const Compressed compressed =
+      compress_into(job, request.budget, calibration ? &*calibration : nullptr, temporary.workspace,
+                    pool, progress);
+  ComparePoint point;
+  point.recipe = job.recipe.id;
+  point.tensor_bytes = compressed.plan.tensor_bytes;
+  point.bpw = compressed.plan.bpw();
+  point.seconds = seconds_since(start);
+  const auto parameters = job.parameters(compressed.matrices);
+  point.quality = measure_quality(job, parameters, windows, pool, progress);
+  point.text_tokens_per_s = tokens_per_s(job.model.graph, parameters, pool);
+  return point;
+}
+
+}  // namespace
+
+CompareReport compare(const CompressRequest& request, const std::vector<std::string>& recipes,
+                      const std::filesystem::path& text, Progress& progress) {
+  std::error_code different;
+  if (!request.calibration.empty() &&
+      std::filesystem::equivalent(request.calibration, text, different)) {
+    fail(ErrorCode::kInvalidArgument,
+         "--text and --calibration are the same file '{}': what codes were fitted to says nothing "
+         "about what was lost",
+         text.string());
+  }
+  std::vector<CompressRequest> requests;
+  for (const std::string& recipe : recipes) requests.push_back(request_for(request, recipe));
+  // Everything that can be refused is, before any work.
+  for (const CompressRequest& one : requests) {
+    const Job job(one);
+    job.check_budget(one.budget);
+    job.check_ram(job.has_choice());
+  }
+  const Model original = open_model(request.model);
+  const Windows windows =
+      cut_windows(*tokenizer_of(original), read_text(text), default_context(original));
+  ThreadPool pool(request.threads);
+  use_one_torch_thread();
+
+  CompareReport report;
+  report.original_bytes = original.parameter_bytes();
+  report.original_bpw = 8 * static_cast<double>(report.original_bytes) /
+                        static_cast<double>(original.parameter_count());
+  report.original_tokens_per_s = tokens_per_s(original.graph, original.parameters, pool);
+  for (const CompressRequest& one : requests) {
+    report.points.push_back(measure(one, windows, pool, progress));
+  }
+  return report;
+}
+
+nlohmann::json CompareReport::to_json() const {
+  nlohmann::json result = {{"original",
+                            {{"tensor_bytes", original_bytes},
+                             {"bpw", original_bpw},
+                             {"text_tokens_per_s", original_tokens_per_s}}},
+                           {"points", nlohmann::json::array()}};
+  for (const ComparePoint& p : points) {
+    result["points"].push_back({{"recipe", p.recipe},
+                                {"tensor_bytes", p.tensor_bytes},
+                                {"bpw", p.bpw},
+                                {"compress_seconds", p.seconds},
+                                {"text_tokens_per_s", p.text_tokens_per_s},
+                                {"quality", p.quality.to_json()}});
+  }
+  return result;
+}
+
+}  // namespace bitsmith
