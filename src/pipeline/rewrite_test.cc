@@ -7,15 +7,16 @@
 #include <cmath>
 
 #include "core/testing.h"
-#include "pipeline/block_runner.h"
 #include "pipeline/job.h"
 #include "pipeline/pipeline_testing.h"
+#include "reference/reference_testing.h"
 #include "transforms/transform.h"
 
 namespace bitsmith {
 namespace {
 
 using nlohmann::json;
+using reference_testing::logits_of;
 using testing::error_of;
 using ::testing::HasSubstr;
 using testing::TemporaryFolder;
@@ -36,24 +37,6 @@ struct Rewritten {
   TemporaryFolder folder;
   Model model;
 };
-
-// Logits [T, V] of one sequence by the reference executor.
-at::Tensor logits_of(const Model& model, const std::vector<TokenId>& tokens) {
-  const at::NoGradGuard no_grad;
-  const Graph& graph = model.graph;
-  Environment values(graph.values.size());
-  values[static_cast<size_t>(graph.inputs[0])] =
-      at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
-          .to(at::kLong)
-          .unsqueeze(0);
-  const ParameterSource parameters = [&](ValueId id) {
-    const Value& value = graph.value(id);
-    const std::vector<float> decoded = model.parameter(value.name).decode_all();
-    return at::tensor(at::ArrayRef<float>(decoded)).view(value.shape);
-  };
-  run_reference(graph, 0, graph.nodes.size(), parameters, values);
-  return values[static_cast<size_t>(graph.outputs[0])].squeeze(0).contiguous();
-}
 
 // The largest change of a logit, as a part of the largest logit.
 double change(const Model& before, const Model& after, int length = 40) {

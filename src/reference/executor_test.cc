@@ -14,30 +14,13 @@
 #include "formats/model.h"
 #include "formats/model_tokenizer.h"
 #include "graph/operators.h"
+#include "reference/reference_testing.h"
 #include "runtime/executor.h"
 
 namespace bitsmith {
 namespace {
 
 namespace fs = std::filesystem;
-
-// Logits [T, V] of one sequence by the reference executor.
-at::Tensor reference_logits(const Model& model, const std::vector<TokenId>& tokens) {
-  const at::NoGradGuard no_grad;
-  const Graph& graph = model.graph;
-  Environment values(graph.values.size());
-  values[static_cast<size_t>(graph.inputs[0])] =
-      at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
-          .to(at::kLong)
-          .unsqueeze(0);
-  const ParameterSource parameters = [&](ValueId id) {
-    const Value& value = graph.value(id);
-    const std::vector<float> decoded = model.parameter(value.name).decode_all();
-    return at::tensor(at::ArrayRef<float>(decoded)).view(value.shape);
-  };
-  run_reference(graph, 0, graph.nodes.size(), parameters, values);
-  return values[static_cast<size_t>(graph.outputs[0])].squeeze(0).contiguous();
-}
 
 at::Tensor native_logits(const Model& model, const std::vector<TokenId>& tokens) {
   ThreadPool pool(2);
@@ -75,7 +58,7 @@ void expect_executors_agree(Graph graph, const std::string& what) {
   Random draw(3);
   std::vector<TokenId> tokens;
   for (int i = 0; i < 33; ++i) tokens.push_back(static_cast<TokenId>(draw.below(17)));
-  const at::Tensor expected = reference_logits(random.model, tokens);
+  const at::Tensor expected = reference_testing::logits_of(random.model, tokens);
   const at::Tensor got = native_logits(random.model, tokens);
   const double error = (expected - got).abs().max().item<double>();
   // float32 rounding over sums of tens of terms; attention reads a binary16 cache (2^-11 relative).
@@ -161,7 +144,7 @@ void compare_with_numpy(const fs::path& folder) {
   const Model model = open_model(folder);
   const std::vector<TokenId> tokens =
       some_tokens(model.graph.value(model.graph.outputs[0]).shape.back(), 96);
-  const at::Tensor reference = reference_logits(model, tokens);
+  const at::Tensor reference = reference_testing::logits_of(model, tokens);
   const at::Tensor native = native_logits(model, tokens);
   const double scale = reference.abs().max().item<double>();
   EXPECT_LE((reference - native).abs().max().item<double>(), 1e-3 * scale);
@@ -217,7 +200,7 @@ TEST(Executors, GiveTheSamePerplexityToFourDigits) {
   for (size_t i = 0; i < 8; ++i) {
     windows.emplace_back(&tokens[i * kLength], &tokens[i * kLength] + kLength);
   }
-  const double reference = perplexity(model, windows, reference_logits);
+  const double reference = perplexity(model, windows, reference_testing::logits_of);
   const double native = perplexity(model, windows, native_logits);
   EXPECT_LT(reference, 500);  // it has learned something
   EXPECT_NEAR(native, reference, 5e-5 * reference);

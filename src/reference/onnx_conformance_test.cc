@@ -16,7 +16,7 @@
 
 #include "formats/onnx.h"
 #include "formats/onnx_constant.h"
-#include "reference/onnx_testing.h"
+#include "reference/reference_testing.h"
 #include "runtime/network/network_executor.h"
 
 namespace bitsmith {
@@ -67,10 +67,10 @@ std::vector<Numbers> run_reference_executor(const Model& model,
                                             const std::vector<Numbers>& inputs) {
   std::vector<at::Tensor> tensors;
   for (const Numbers& x : inputs) {
-    tensors.push_back(onnx_testing::float_tensor(x.elements, x.shape));
+    tensors.push_back(reference_testing::float_tensor(x.elements, x.shape));
   }
   std::vector<Numbers> outputs;
-  for (const at::Tensor& y : onnx_testing::run_network(model, tensors)) {
+  for (const at::Tensor& y : reference_testing::run_network(model, tensors)) {
     const float* first = y.data_ptr<float>();
     outputs.push_back({y.sizes().vec(), {first, first + y.numel()}});
   }

@@ -10,14 +10,14 @@
 #include "formats/checkpoint.h"
 #include "formats/fold_batch_norm.h"
 #include "formats/onnx.h"
-#include "reference/onnx_testing.h"
+#include "reference/reference_testing.h"
 #include "runtime/network/network_executor.h"
 
 namespace bitsmith {
 namespace {
 
 namespace fs = std::filesystem;
-using onnx_testing::run_network;
+using reference_testing::run_network;
 
 fs::path data_folder() {
   const char* from_environment = std::getenv("BITSMITH_DATA");
@@ -42,7 +42,7 @@ at::Tensor random_input(const Model& model, int64_t batch) {
   std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
   Random random(3);
   for (float& x : numbers) x = static_cast<float>(random.normal());
-  return onnx_testing::float_tensor(numbers, shape);
+  return reference_testing::float_tensor(numbers, shape);
 }
 
 double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }
@@ -107,7 +107,7 @@ TEST_F(OnnxNetworks, AgreeWithOnnxRuntime) {
     for (const at::Tensor& y : got) {
       std::vector<float> numbers(static_cast<size_t>(y.numel()));
       file.read(reinterpret_cast<char*>(numbers.data()), y.numel() * 4);
-      expected.push_back(onnx_testing::float_tensor(numbers, y.sizes().vec()));
+      expected.push_back(reference_testing::float_tensor(numbers, y.sizes().vec()));
     }
     ASSERT_TRUE(file.good()) << path;
     const double difference = relative_difference(got, expected);
@@ -147,7 +147,7 @@ std::vector<at::Tensor> run_natively(NetworkExecutor& executor, const at::Tensor
   for (const std::vector<float>& y : executor.run({&numbers, 1}, input.size(0))) {
     Shape shape = executor.outputs()[outputs.size()];
     if (shape[0] == kBatch) shape[0] = input.size(0);
-    outputs.push_back(onnx_testing::float_tensor(y, shape));
+    outputs.push_back(reference_testing::float_tensor(y, shape));
   }
   return outputs;
 }

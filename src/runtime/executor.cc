@@ -5,6 +5,7 @@
 
 #include "core/interrupt.h"
 #include "core/mapped_file.h"
+#include "runtime/executor_parts.h"
 #include "runtime/fuse_graph.h"
 #include "runtime/memory_plan.h"
 #include "runtime/native_operator.h"
@@ -192,15 +193,7 @@ void Executor::narrow(std::span<const int64_t> wanted) {
   batch.activations_of_ = kNoValue;
 }
 
-std::vector<std::string> Executor::kernel_names() const {
-  std::map<std::string, int, std::less<>> counts;
-  for (const auto& step : steps_) {
-    if (!step->kernel_name().empty()) ++counts[std::string(step->kernel_name())];
-  }
-  std::vector<std::string> result;
-  for (const auto& [name, count] : counts) result.push_back(fmt::format("{} x {}", count, name));
-  return result;
-}
+std::vector<std::string> Executor::kernel_names() const { return count_kernels(steps_); }
 
 uint64_t Executor::memory_bytes() const {
   uint64_t bytes = static_cast<uint64_t>(arena_.capacity + logits_.capacity) * sizeof(float);

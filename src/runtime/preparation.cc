@@ -1,8 +1,24 @@
+#include "runtime/executor_parts.h"
 #include "runtime/kernels/hadamard.h"
 #include "runtime/native_operator.h"
 #include "runtime/rope_table.h"
 
 namespace bitsmith {
+
+const CodedTensor& find_parameter(const Graph& graph,
+                                  const std::map<std::string, CodedTensor>& parameters,
+                                  ValueId id) {
+  const Value& value = graph.value(id);
+  const auto it = parameters.find(value.name);
+  if (value.kind != ValueKind::kParameter || it == parameters.end()) {
+    fail(ErrorCode::kNotFound, "executor: the parameter '{}' is missing", value.name);
+  }
+  if (it->second.shape != value.shape) {
+    fail(ErrorCode::kCorrupt, "executor: the parameter '{}' must be {}, it is {}", value.name,
+         to_string(value.shape), to_string(it->second.shape));
+  }
+  return it->second;
+}
 
 Activations& Batch::activations(ValueId id, int64_t cols) {
   if (activations_of_ != id) {
@@ -51,16 +67,7 @@ bool Preparation::is_token_input(ValueId id) const {
 }
 
 const CodedTensor& Preparation::parameter(ValueId id) const {
-  const Value& value = graph_.value(id);
-  const auto it = parameters_.find(value.name);
-  if (value.kind != ValueKind::kParameter || it == parameters_.end()) {
-    fail(ErrorCode::kNotFound, "executor: the parameter '{}' is missing", value.name);
-  }
-  if (it->second.shape != value.shape) {
-    fail(ErrorCode::kCorrupt, "executor: the parameter '{}' must be {}, it is {}", value.name,
-         to_string(value.shape), to_string(it->second.shape));
-  }
-  return it->second;
+  return find_parameter(graph_, parameters_, id);
 }
 
 std::vector<float> Preparation::vector(ValueId id) const { return parameter(id).decode_all(); }

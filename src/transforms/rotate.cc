@@ -2,12 +2,20 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/random.h"
 #include "graph/operators.h"
 #include "transforms/edits.h"
 #include "transforms/transform.h"
 
 namespace bitsmith {
 namespace {
+
+std::vector<float> random_signs(int64_t n, uint64_t seed) {
+  Random random(seed, fmt::format("signs/{}", n));
+  std::vector<float> signs(static_cast<size_t>(n));
+  for (float& s : signs) s = random.below(2) == 0 ? 1.0F : -1.0F;
+  return signs;
+}
 
 // Three independent rotations, Q below. Weights W [O, C] multiply from the right, y = x Wᵀ.
 //

@@ -6,7 +6,6 @@
 #include <numbers>
 
 #include "core/error.h"
-#include "core/random.h"
 #include "runtime/kernels/targets.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -165,13 +164,6 @@ void HadamardRotation::apply_inverse(const float* x, int64_t runs, float* y) con
     multiply_in_place(y + begin);
     for (int64_t i = 0; i < size(); ++i) y[begin + i] *= signs_[static_cast<size_t>(i)];
   }
-}
-
-std::vector<float> random_signs(int64_t n, uint64_t seed) {
-  Random random(seed, fmt::format("signs/{}", n));
-  std::vector<float> signs(static_cast<size_t>(n));
-  for (float& s : signs) s = random.below(2) == 0 ? 1.0F : -1.0F;
-  return signs;
 }
 
 }  // namespace bitsmith

@@ -28,9 +28,6 @@ class HadamardRotation {
   std::vector<float> hartley_;  // M [m, m], empty if m = 1
 };
 
-// n random signs; the same for the same n and seed.
-std::vector<float> random_signs(int64_t n, uint64_t seed);
-
 // In place: `runs` runs of n = 2^k numbers times Sylvester's Hadamard matrix, not normalised. The
 // same bits on every target.
 void walsh_hadamard(float* x, int64_t runs, int64_t n) noexcept;

@@ -13,6 +13,12 @@ namespace {
 
 class Hadamard : public EachTarget {};
 
+std::vector<float> random_signs(Random& random, int64_t n) {
+  std::vector<float> signs(static_cast<size_t>(n));
+  for (float& s : signs) s = random.below(2) == 0 ? 1.0F : -1.0F;
+  return signs;
+}
+
 // Entry (i, j) of S = M ⊗ H as graph/operators_matrix.h defines it.
 double entry(int64_t n, int64_t i, int64_t j) {
   const int64_t power = n & -n;
@@ -29,7 +35,7 @@ TEST_P(Hadamard, IsTheProductWithItsMatrix) {
   for (const int64_t n : {1, 2, 3, 4, 8, 12, 16, 21, 32, 64, 88, 96, 128, 288}) {
     SCOPED_TRACE(n);
     const int64_t runs = 3;
-    const std::vector<float> signs = random_signs(n, 5);
+    const std::vector<float> signs = random_signs(random, n);
     const HadamardRotation rotation(signs);
     const std::vector<float> x = normal_floats(random, runs * n);
     std::vector<float> y(x.size());

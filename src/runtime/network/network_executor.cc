@@ -6,6 +6,7 @@
 #include "core/interrupt.h"
 #include "core/system_memory.h"
 #include "formats/fold_batch_norm.h"
+#include "runtime/executor_parts.h"
 #include "runtime/kernels/conv_plan.h"
 #include "runtime/memory_plan.h"
 #include "runtime/network/lay_out.h"
@@ -196,15 +197,7 @@ void NetworkExecutor::run_part(NetworkFrame& frame, Arena& arena,
   }
 }
 
-std::vector<std::string> NetworkExecutor::kernel_names() const {
-  std::map<std::string, int, std::less<>> counts;
-  for (const auto& step : steps_) {
-    if (!step->kernel_name().empty()) ++counts[std::string(step->kernel_name())];
-  }
-  std::vector<std::string> result;
-  for (const auto& [name, count] : counts) result.push_back(fmt::format("{} x {}", count, name));
-  return result;
-}
+std::vector<std::string> NetworkExecutor::kernel_names() const { return count_kernels(steps_); }
 
 uint64_t NetworkExecutor::memory_bytes() const {
   uint64_t bytes = 0;

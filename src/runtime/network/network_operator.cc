@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "runtime/executor_parts.h"
+
 namespace bitsmith {
 
 Shape strides_of(const Shape& extents, Layout layout) {
@@ -53,16 +55,7 @@ Operand NetworkPreparation::operand(ValueId id) {
 }
 
 const CodedTensor& NetworkPreparation::parameter(ValueId id) const {
-  const Value& value = graph_.value(id);
-  const auto it = parameters_.find(value.name);
-  if (value.kind != ValueKind::kParameter || it == parameters_.end()) {
-    fail(ErrorCode::kNotFound, "executor: the parameter '{}' is missing", value.name);
-  }
-  if (it->second.shape != value.shape) {
-    fail(ErrorCode::kCorrupt, "executor: the parameter '{}' must be {}, it is {}", value.name,
-         to_string(value.shape), to_string(it->second.shape));
-  }
-  return it->second;
+  return find_parameter(graph_, parameters_, id);
 }
 
 std::vector<float> NetworkPreparation::numbers(ValueId id) const {

@@ -1,4 +1,4 @@
-// Runs imported ONNX networks by the reference executor, for tests.
+// Runs whole networks by the reference executor, for tests.
 #pragma once
 
 #include <vector>
@@ -6,7 +6,7 @@
 #include "formats/model.h"
 #include "reference/executor.h"
 
-namespace bitsmith::onnx_testing {
+namespace bitsmith::reference_testing {
 
 inline at::Tensor float_tensor(const std::vector<float>& elements, const Shape& shape) {
   return at::tensor(at::ArrayRef<float>(elements)).view(shape);
@@ -34,4 +34,11 @@ inline std::vector<at::Tensor> run_network(const Model& model,
   return outputs;
 }
 
-}  // namespace bitsmith::onnx_testing
+// Logits [T, V] of one sequence of a language model.
+inline at::Tensor logits_of(const Model& model, const std::vector<TokenId>& tokens) {
+  const at::Tensor ids =
+      at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt)).to(at::kLong);
+  return run_network(model, {ids.unsqueeze(0)})[0].squeeze(0);
+}
+
+}  // namespace bitsmith::reference_testing
