@@ -1,6 +1,7 @@
 // Integer convolutions: packing, and register tiles of byte dot products.
 #include "runtime/kernels/conv_int8.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "core/error.h"
@@ -28,8 +29,10 @@ namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR  // vectors of one lane cannot hold a quad of bytes
 
-void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-                   const int32_t* bias, const Requantization& to, uint8_t* y) {
+// finish(slot, sum, index of the output element) for all outputs of a task.
+template <class Finish>
+void for_sums(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+              const int32_t* bias, const Finish& finish) {
   const ConvShape& shape = plan.shape();
   const int64_t run_bytes = plan.run_steps() * 4;
   for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
@@ -46,17 +49,32 @@ void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* wei
           for (int64_t i = 0; i < run_bytes; ++i) sum += x[run + i] * w[i / 4 * 64 + i % 4];
           w += plan.run_steps() * 64;
         }
-        const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
-        y[(task.first_pixel + pixel) * shape.outputs + group * shape.group_outputs() + in_group +
-          o] = requantize(sum, scale, to.zero, to.min, to.max);
+        const int64_t output = group * shape.group_outputs() + in_group + o;
+        finish(slot, sum, (task.first_pixel + pixel) * shape.outputs + output);
       }
     }
   }
 }
 
+void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                   const int32_t* bias, const Requantization& to, uint8_t* y) {
+  for_sums(plan, task, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
+    const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
+    y[index] = requantize(sum, scale, to.zero, to.min, to.max);
+  });
+}
+
+void convolve_int8_to_floats(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                             const int32_t* bias, const Int8ToFloat& to, float* y) {
+  for_sums(plan, task, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
+    y[index] = std::clamp(to.scales[slot] * static_cast<float>(sum), to.low, to.high);
+  });
+}
+
 #else
 
-struct Int8Arithmetic {
+// What both results share.
+struct Int8Products {
   using Sums = Ints;
   static constexpr int64_t kElementBytes = 1;
   // Without the VNNI instruction a product needs registers of its own.
@@ -69,6 +87,10 @@ struct Int8Arithmetic {
   static HWY_INLINE Ints multiply_add(Ints sums, Bytes x, Bytes w) { return dot4<8>(sums, x, w); }
   HWY_INLINE Ints start(int64_t slot) const { return hn::Load(IntsTag(), bias + slot); }
 
+  const int32_t* bias;
+};
+
+struct Int8ToCodes : Int8Products {
   struct Finish {
     VectorRequantizer requantizer;
     const Requantization& to;
@@ -79,14 +101,47 @@ struct Int8Arithmetic {
   };
   HWY_INLINE Finish finish(int64_t slot) const { return {VectorRequantizer(to, slot), to, y}; }
 
-  const int32_t* bias;
   const Requantization& to;
   uint8_t* y;
 };
 
+struct Int8ToNumbers : Int8Products {
+  struct Finish {
+    Floats scales;
+    Floats low;
+    Floats high;
+    float* y;
+    HWY_INLINE void operator()(Ints sums, int64_t index, int64_t count) const {
+      const FloatsTag df;
+      const Floats products = hn::Mul(scales, hn::ConvertTo(df, sums));
+      const Floats numbers = hn::Min(hn::Max(products, low), high);
+      if (HWY_LIKELY(count >= static_cast<int64_t>(kPartRows))) {
+        hn::StoreU(numbers, df, y + index);
+      } else {
+        HWY_ALIGN float all[kPartRows];
+        hn::Store(numbers, df, all);
+        std::memcpy(y + index, all, static_cast<size_t>(count) * sizeof(float));
+      }
+    }
+  };
+  HWY_INLINE Finish finish(int64_t slot) const {
+    const FloatsTag df;
+    return {hn::Load(df, to.scales.data() + slot), hn::Set(df, to.low), hn::Set(df, to.high), y};
+  }
+
+  const Int8ToFloat& to;
+  float* y;
+};
+
 void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
                    const int32_t* bias, const Requantization& to, uint8_t* y) {
-  const Int8Arithmetic arithmetic{bias, to, y};
+  const Int8ToCodes arithmetic{{bias}, to, y};
+  convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
+}
+
+void convolve_int8_to_floats(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                             const int32_t* bias, const Int8ToFloat& to, float* y) {
+  const Int8ToNumbers arithmetic{{bias}, to, y};
   convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
 }
 
@@ -101,6 +156,7 @@ namespace bitsmith {
 namespace {
 
 HWY_EXPORT(convolve_int8);
+HWY_EXPORT(convolve_int8_to_floats);
 
 // Sums, partial ones too, must fit int32: x_zero's share is in the bias.
 void check_sum(int64_t output, int64_t magnitudes, int64_t bias) {
@@ -113,7 +169,8 @@ void check_sum(int64_t output, int64_t magnitudes, int64_t bias) {
 }  // namespace
 
 Int8Conv::Int8Conv(const Int8ConvSpec& spec)
-    : depthwise_(spec.shape.is_depthwise()),
+    // Depthwise layers that end the integers are rare: they are layers of groups.
+    : depthwise_(spec.shape.is_depthwise() && spec.number_scales.empty()),
       x_zero_(spec.x_zero),
       plan_(spec.shape, 1),
       name_(fmt::format("int8 {}convolution, {}", depthwise_ ? "depthwise " : "", int_dot_name())) {
@@ -121,12 +178,14 @@ Int8Conv::Int8Conv(const Int8ConvSpec& spec)
   const auto outputs = static_cast<size_t>(shape.outputs);
   const int64_t inputs = shape.weights() / shape.outputs;  // of an output
   BITSMITH_ASSERT(spec.weights.size() == static_cast<size_t>(shape.weights()));
-  BITSMITH_ASSERT(spec.scales.size() == outputs);
+  BITSMITH_ASSERT((spec.scales.size() == outputs) != (spec.number_scales.size() == outputs));
   BITSMITH_ASSERT(spec.bias.empty() || spec.bias.size() == outputs);
   const DepthwiseLayout depthwise(shape);
   const int64_t slots = depthwise_ ? depthwise.channels() : plan_.panels() * ConvPlan::kPanel;
   bias_ = AlignedArray<int32_t>(slots);
-  std::vector<Dyadic> scales(static_cast<size_t>(slots));
+  const bool to_codes = spec.number_scales.empty();
+  std::vector<Dyadic> scales(static_cast<size_t>(to_codes ? slots : 0));
+  if (!to_codes) numbers_ = {AlignedArray<float>(slots), spec.low, spec.high};
   if (depthwise_) weights_ = AlignedArray<int8_t>(depthwise.weight_bytes());
   for (int64_t o = 0; o < shape.outputs; ++o) {
     int64_t bias = spec.bias.empty() ? 0 : spec.bias[static_cast<size_t>(o)];
@@ -140,13 +199,26 @@ Int8Conv::Int8Conv(const Int8ConvSpec& spec)
     check_sum(o, magnitudes, bias);
     const int64_t slot = depthwise_ ? depthwise.slot(o) : plan_.slot(o);
     bias_[slot] = static_cast<int32_t>(bias);
-    scales[static_cast<size_t>(slot)] = spec.scales[static_cast<size_t>(o)];
+    if (to_codes) {
+      scales[static_cast<size_t>(slot)] = spec.scales[static_cast<size_t>(o)];
+    } else {
+      numbers_.scales[slot] = spec.number_scales[static_cast<size_t>(o)];
+    }
   }
   if (!depthwise_) weights_ = plan_.pack(spec.weights);
-  to_ = Requantization(scales, slots, spec.y_zero, spec.y_min, spec.y_max);
+  if (to_codes) to_ = Requantization(scales, slots, spec.y_zero, spec.y_min, spec.y_max);
+}
+
+void Int8Conv::run(const uint8_t* x, int64_t images, float* y, ThreadPool& pool) const {
+  BITSMITH_ASSERT(numbers_.scales.size() > 0);
+  plan_.run(x, images, plan_.panels(), &x_zero_, pool, [&](const ConvTask& task) {
+    HWY_DYNAMIC_DISPATCH(convolve_int8_to_floats)
+    (plan_, task, weights_.data(), bias_.data(), numbers_, y);
+  });
 }
 
 void Int8Conv::run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& pool) const {
+  BITSMITH_ASSERT(numbers_.scales.size() == 0);
   const int64_t panels =
       depthwise_ ? ceil_div(plan_.shape().channels, kDepthwiseBlock) : plan_.panels();
   plan_.run(x, images, panels, &x_zero_, pool, [&](const ConvTask& task) {

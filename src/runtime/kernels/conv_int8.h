@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,12 +26,25 @@ struct Int8ConvSpec {
   uint8_t y_zero = 0;
   uint8_t y_min = 0;  // codes; y_zero for a fused ReLU
   uint8_t y_max = 255;
+  // Instead of codes, where integers end:
+  //     y = clamp(number_scales[o] * float32(bias[o] + sum of (x - x_zero) * w), low, high)
+  std::span<const float> number_scales = {};  // [outputs], x scale * weight scale; or empty
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
 };
 
 // The specification, in plain C++.  x [images, height, width, channels],
 // y [images, out_height, out_width, outputs]
 void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images,
                              uint8_t* y);
+void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images, float* y);
+
+// From sums to float32.
+struct Int8ToFloat {
+  AlignedArray<float> scales;  // [slots]; empty if the results are codes
+  float low = 0;
+  float high = 0;
+};
 
 class Int8Conv {
  public:
@@ -40,10 +54,13 @@ class Int8Conv {
   // The result of convolve_int8_reference(), bit for bit, on every target and for any number of
   // threads. kConvSlackBytes after x must be readable.
   void run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& pool) const;
+  void run(const uint8_t* x, int64_t images, float* y, ThreadPool& pool) const;  // of number_scales
 
   const ConvShape& shape() const { return plan_.shape(); }
   std::string_view name() const { return name_; }  // "int8 convolution, AVX-512 VNNI"
-  int64_t memory_bytes() const { return weights_.bytes() + bias_.bytes() + to_.bytes(); }
+  int64_t memory_bytes() const {
+    return weights_.bytes() + bias_.bytes() + to_.bytes() + numbers_.scales.bytes();
+  }
 
  private:
   bool depthwise_ = false;
@@ -52,6 +69,7 @@ class Int8Conv {
   AlignedArray<int8_t> weights_;  // panels, or for depthwise ones see depthwise_int8.h
   AlignedArray<int32_t> bias_;    // [slots], less x_zero * the sum of the weights
   Requantization to_;             // [slots]
+  Int8ToFloat numbers_;           // [slots]
   std::string name_;
 };
 

@@ -25,10 +25,9 @@ int32_t sum_of_products(const Int8ConvSpec& spec, const uint8_t* image, int64_t 
   return sum;
 }
 
-}  // namespace
-
-void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images,
-                             uint8_t* y) {
+// finish(output channel, sum) for every element of y, in its order.
+template <class Finish>
+void for_sums(const Int8ConvSpec& spec, const uint8_t* x, int64_t images, const Finish& finish) {
   const ConvShape& s = spec.shape;
   for (int64_t image = 0; image < images; ++image) {
     const uint8_t* in = x + image * s.height * s.width * s.channels;
@@ -36,13 +35,26 @@ void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t
       for (int64_t col = 0; col < s.out_width(); ++col) {
         for (int64_t o = 0; o < s.outputs; ++o) {
           const int32_t bias = spec.bias.empty() ? 0 : spec.bias[static_cast<size_t>(o)];
-          const int32_t sum = bias + sum_of_products(spec, in, o, row, col);
-          const Dyadic& scale = spec.scales[static_cast<size_t>(o)];
-          *y++ = requantize(sum, scale, spec.y_zero, spec.y_min, spec.y_max);
+          finish(static_cast<size_t>(o), bias + sum_of_products(spec, in, o, row, col));
         }
       }
     }
   }
+}
+
+}  // namespace
+
+void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images,
+                             uint8_t* y) {
+  for_sums(spec, x, images, [&](size_t o, int32_t sum) {
+    *y++ = requantize(sum, spec.scales[o], spec.y_zero, spec.y_min, spec.y_max);
+  });
+}
+
+void convolve_int8_reference(const Int8ConvSpec& spec, const uint8_t* x, int64_t images, float* y) {
+  for_sums(spec, x, images, [&](size_t o, int32_t sum) {
+    *y++ = std::clamp(spec.number_scales[o] * static_cast<float>(sum), spec.low, spec.high);
+  });
 }
 
 }  // namespace bitsmith

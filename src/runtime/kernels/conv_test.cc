@@ -93,7 +93,9 @@ struct Int8Problem {
       bias.push_back(static_cast<int32_t>(random.below(100000)) - 50000);
       // Sums have a standard deviation of about 130 * 80 * sqrt(inputs).
       const double spread = 1e4 * std::sqrt(static_cast<double>(inputs));
-      scales.push_back(make_dyadic(std::exp2(random.uniform() * 6 - 1) * 10 / spread));
+      const double scale = std::exp2(random.uniform() * 6 - 1) * 10 / spread;
+      scales.push_back(make_dyadic(o % 5 == 4 ? -scale : scale));
+      number_scales.push_back(static_cast<float>(scale));
     }
     spec = {shape,
             weights,
@@ -105,14 +107,17 @@ struct Int8Problem {
             255};
   }
 
+  size_t expected_size() const {
+    return static_cast<size_t>(images * shape.pixels() * shape.outputs);
+  }
   std::vector<uint8_t> expected() const {
-    std::vector<uint8_t> y(static_cast<size_t>(images * shape.pixels() * shape.outputs));
+    std::vector<uint8_t> y(expected_size());
     convolve_int8_reference(spec, x.data(), images, y.data());
     return y;
   }
   std::vector<uint8_t> run(int threads = 1) const {
     ThreadPool pool(threads);
-    std::vector<uint8_t> y(static_cast<size_t>(images * shape.pixels() * shape.outputs));
+    std::vector<uint8_t> y(expected_size());
     Int8Conv(spec).run(x.data(), images, y.data(), pool);
     return y;
   }
@@ -123,6 +128,7 @@ struct Int8Problem {
   std::vector<int8_t> weights;
   std::vector<int32_t> bias;
   std::vector<Dyadic> scales;
+  std::vector<float> number_scales;
   Int8ConvSpec spec;
 };
 
@@ -145,6 +151,28 @@ TEST_P(Conv, IntegersEqualTheReferenceBitForBit) {
     problem.spec.y_zero = problem.spec.y_min = 17;
     problem.spec.y_max = 200;
     EXPECT_EQ(problem.run(), problem.expected());
+  }
+}
+
+TEST_P(Conv, SumsAsNumbersEqualTheReferenceBitForBit) {
+  for (const Case& c : cases()) {
+    SCOPED_TRACE(c.name);
+    Int8Problem problem(c, 6);
+    problem.spec.scales = {};
+    problem.spec.number_scales = problem.number_scales;
+    for (const bool clamped : {false, true}) {
+      if (clamped) problem.spec.low = 0;
+      if (clamped) problem.spec.high = 20;
+      std::vector<float> expected(problem.expected_size());
+      convolve_int8_reference(problem.spec, problem.x.data(), c.images, expected.data());
+      const Int8Conv conv(problem.spec);
+      for (const int threads : {1, 3}) {
+        ThreadPool pool(threads);
+        std::vector<float> y(expected.size());
+        conv.run(problem.x.data(), c.images, y.data(), pool);
+        EXPECT_EQ(y, expected);
+      }
+    }
   }
 }
 

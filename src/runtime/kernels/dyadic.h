@@ -8,7 +8,7 @@
 namespace bitsmith {
 
 // A scale as an integer fraction, scale ~ multiplier * 2^(left - 32 - shift), to 31 bits.
-//   multiplier in [0, 2^31), at least 2^30 for scales of 2^-32 and more;  shift in [1, 30]
+//   |multiplier| < 2^31, at least 2^30 for scales of 2^-32 and more;  shift in [1, 30]
 //   left in [0, 23]: 0 for scales below 1/4, as those of convolutions are
 struct Dyadic {
   int32_t multiplier = 0;
@@ -16,7 +16,8 @@ struct Dyadic {
   int32_t left = 0;
 };
 
-// The nearest fraction; kInvalidArgument unless 0 <= scale <= kMaxDyadicScale.
+// The nearest fraction; kInvalidArgument unless |scale| <= kMaxDyadicScale. Weights whose largest
+// magnitude is positive may have a negative scale, so that it is -128 times something.
 inline constexpr double kMaxDyadicScale = 1 << 20;
 Dyadic make_dyadic(double scale);
 

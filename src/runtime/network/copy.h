@@ -14,7 +14,9 @@ struct StridedView {
 };
 
 // to[i...] = from[i...] for all i below `extents`; the two must not overlap.
-void copy(const Shape& extents, const StridedView<const float>& from, const StridedView<float>& to,
+// Instantiated for float and uint8_t.
+template <class T>
+void copy(const Shape& extents, const StridedView<const T>& from, const StridedView<T>& to,
           ThreadPool& pool);
 
 }  // namespace bitsmith

@@ -12,8 +12,9 @@ bool takes_activation(const std::string& op) {
 
 class LayOut {
  public:
-  explicit LayOut(const Graph& graph) : source_(graph) {
+  LayOut(const Graph& graph, const Encodings& encodings) : source_(graph) {
     result_.graph = graph;
+    result_.encodings = encodings;
     result_.graph.nodes.clear();
     result_.layouts.assign(graph.values.size(), Layout::kPlain);
   }
@@ -80,6 +81,7 @@ class LayOut {
     it->second = static_cast<ValueId>(graph.values.size());
     graph.values.push_back({name, ValueKind::kActivation, value.shape, ""});
     result_.layouts.push_back(wanted);
+    result_.encodings.push_back(result_.encodings[static_cast<size_t>(id)]);
     graph.nodes.push_back({"relayout", name, {id}, {it->second}, {}});
     return it->second;
   }
@@ -122,6 +124,8 @@ Graph join_activations(const Graph& graph) {
   return joined;
 }
 
-LaidOutGraph lay_out(const Graph& graph) { return LayOut(graph).run(); }
+LaidOutGraph lay_out(const Graph& graph, const Encodings& encodings) {
+  return LayOut(graph, encodings).run();
+}
 
 }  // namespace bitsmith

@@ -16,11 +16,13 @@ Graph join_activations(const Graph& graph);
 struct LaidOutGraph {
   Graph graph;                  // with nodes "relayout" where a value is wanted in the other layout
   std::vector<Layout> layouts;  // [values]
+  Encodings encodings;          // [values]
 };
 
 // Convolutions and pools want channels last, matrix products plain rows; operators that do not care
 // follow. Outputs of the graph are plain copies. Throws kUnsupported naming a node whose operator
 // has no native implementation.
-LaidOutGraph lay_out(const Graph& graph);
+//   encodings [values]
+LaidOutGraph lay_out(const Graph& graph, const Encodings& encodings);
 
 }  // namespace bitsmith

@@ -10,6 +10,7 @@
 #include "runtime/kernels/conv_plan.h"
 #include "runtime/memory_plan.h"
 #include "runtime/network/lay_out.h"
+#include "runtime/network/lower_to_integers.h"
 
 namespace bitsmith {
 namespace {
@@ -33,6 +34,10 @@ int64_t elements(const Shape& shape, int64_t images) {
   return row_elements(shape) * (is_batched(shape) ? images : 1);
 }
 
+bool is_coded(const Encodings& encodings, ValueId id) {
+  return encodings[static_cast<size_t>(id)].has_value();
+}
+
 // Inputs that the output of a node may overwrite, if nobody needs them any more.
 std::vector<size_t> in_place_inputs(const LaidOutGraph& laid, const NetworkOperator& op,
                                     const Node& node) {
@@ -43,7 +48,8 @@ std::vector<size_t> in_place_inputs(const LaidOutGraph& laid, const NetworkOpera
   for (const size_t i : op.in_place) {
     const ValueId from = node.inputs.at(i);
     const bool same_shape = laid.graph.value(from).shape == laid.graph.value(to).shape;
-    if (same_shape && layout(from) == layout(to)) result.push_back(i);
+    const bool same_type = is_coded(laid.encodings, from) == is_coded(laid.encodings, to);
+    if (same_shape && same_type && layout(from) == layout(to)) result.push_back(i);
   }
   return result;
 }
@@ -68,14 +74,16 @@ struct NetworkExecutor::Arena {
 NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool)
     : pool_(pool), model_(std::move(model)) {
   fold_batch_norms(model_);
-  LaidOutGraph laid = lay_out(join_activations(model_.graph));
+  const IntegerGraph lowered = lower_to_integers(join_activations(model_.graph), model_.parameters);
+  arithmetic_ = count_arithmetic(lowered);
+  LaidOutGraph laid = lay_out(lowered.graph, lowered.encodings);
   for (const Value& value : laid.graph.values) {
     if (std::ranges::count(value.shape, kTime) > 0) {
       fail(ErrorCode::kUnsupported, "executor: '{}' is {}: a language model, which is run on text",
            value.name, to_string(value.shape));
     }
   }
-  NetworkPreparation preparation(laid.graph, laid.layouts, model_.parameters);
+  NetworkPreparation preparation(laid.graph, laid.layouts, laid.encodings, model_.parameters);
   for (const Node& node : laid.graph.nodes) {
     const NetworkOperator& op = Registry<NetworkOperator>::instance().get(node.op);
     steps_.push_back(op.prepare(preparation, node));
@@ -95,6 +103,7 @@ NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool)
   }
   graph_ = std::move(laid.graph);
   layouts_ = std::move(laid.layouts);
+  encodings_ = std::move(laid.encodings);
   plan();
 }
 
@@ -111,7 +120,9 @@ void NetworkExecutor::plan() {
   std::vector<int64_t> sizes(graph_.values.size(), 0);
   for (const Node& node : graph_.nodes) {
     for (const ValueId id : node.outputs) {
-      const int64_t count = row_elements(graph_.value(id).shape) + kSlackElements;
+      int64_t count = row_elements(graph_.value(id).shape);
+      if (is_coded(encodings_, id)) count = ceil_div(count, int64_t{sizeof(float)});
+      count += kSlackElements;
       check(count, node.name.c_str());  // one by one, so that their sum cannot overflow
       sizes[static_cast<size_t>(id)] = count;
     }

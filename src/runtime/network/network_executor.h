@@ -1,4 +1,5 @@
-// Runs networks of tensors (images in, logits out): float32, SIMD kernels, no torch.
+// Runs networks of tensors (images in, logits out): float32, or 8-bit codes where the network is
+// quantized; SIMD kernels, no torch.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,18 @@
 #include "runtime/network/network_operator.h"
 
 namespace bitsmith {
+
+// In which numbers a network is computed; see lower_to_integers.h.
+struct NetworkArithmetic {
+  int64_t integer_multiply_adds = 0;  // for one image, in matrices and convolutions
+  int64_t float_multiply_adds = 0;
+  // Nodes that compute in float32: all but copies, the quantization of inputs and what follows the
+  // last integer. "name (op)"
+  std::vector<std::string> float_nodes;
+
+  // From the quantized input to the numbers that leave the last layer, all is integers.
+  bool integer_only() const { return integer_multiply_adds > 0 && float_nodes.empty(); }
+};
 
 // An image's results are the same, bit for bit, whatever else is in the batch and for any number of
 // threads. A batch is cut into parts that fit the L2 cache and run on a thread each; fewer images
@@ -41,6 +54,7 @@ class NetworkExecutor {
 
   // The kernels in use, each once, with the number of nodes: "19 x float32 convolution".
   std::vector<std::string> kernel_names() const;
+  const NetworkArithmetic& arithmetic() const { return arithmetic_; }
   // Packed and decoded parameters, and activations so far.
   uint64_t memory_bytes() const;
 
@@ -57,6 +71,8 @@ class NetworkExecutor {
   Model model_;  // kernels may read its parameters where they lie
   Graph graph_;  // laid out
   std::vector<Layout> layouts_;
+  Encodings encodings_;
+  NetworkArithmetic arithmetic_;
   std::map<ValueId, std::vector<float>> decoded_;
   std::vector<std::unique_ptr<NetworkStep>> steps_;
   std::vector<std::vector<size_t>> in_place_;  // [nodes]
@@ -64,7 +80,7 @@ class NetworkExecutor {
   std::vector<Shape> outputs_;
   int64_t fixed_images_ = 0;
   std::vector<int64_t> offsets_;  // [values], see MemoryPlan
-  int64_t row_elements_ = 0;      // of activations, for each image
+  int64_t row_elements_ = 0;      // of activations, for each image, in float32
   std::vector<std::unique_ptr<Arena>> arenas_;
 };
 

@@ -1,6 +1,7 @@
 #include "runtime/network/network_operator.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/executor_parts.h"
 
@@ -43,15 +44,17 @@ Shape NetworkFrame::known(const Shape& shape) const {
 }
 
 NetworkPreparation::NetworkPreparation(const Graph& graph, const std::vector<Layout>& layouts,
+                                       const Encodings& encodings,
                                        const std::map<std::string, CodedTensor>& parameters)
-    : graph_(graph), layouts_(layouts), parameters_(parameters) {}
+    : graph_(graph), layouts_(layouts), encodings_(encodings), parameters_(parameters) {}
 
 Operand NetworkPreparation::operand(ValueId id) {
   const Value& value = graph_.value(id);
   if (value.kind == ValueKind::kParameter && !decoded_.contains(id)) {
     decoded_[id] = parameter(id).decode_all();
   }
-  return {id, value.shape, layouts_.at(static_cast<size_t>(id))};
+  const auto index = static_cast<size_t>(id);
+  return {id, value.shape, layouts_.at(index), encodings_.at(index)};
 }
 
 const CodedTensor& NetworkPreparation::parameter(ValueId id) const {
@@ -61,6 +64,15 @@ const CodedTensor& NetworkPreparation::parameter(ValueId id) const {
 std::vector<float> NetworkPreparation::numbers(ValueId id) const {
   if (id == kNoValue) return {};
   return parameter(id).decode_all();
+}
+
+Limits::Limits(const Node& node) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const auto number = [&](const char* name, float otherwise) {
+    return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : otherwise;
+  };
+  low = number("low", -kInfinity);
+  high = number("high", kInfinity);
 }
 
 void refuse_node(const Node& node, const std::string& reason) {

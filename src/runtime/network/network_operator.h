@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,16 @@ enum class Layout {
   kPlain,         // row-major
   kChannelsLast,  // as if it were [B, extents..., C]; values of fewer than three axes are plain
 };
+
+// What a value's codes, one uint8 for each element, stand for: scale * (code - zero).
+struct Encoding {
+  double scale = 1;
+  int32_t zero = 0;
+  int32_t low = 0;  // codes lie in [low, high]
+  int32_t high = 255;
+  friend bool operator==(const Encoding&, const Encoding&) = default;
+};
+using Encodings = std::vector<std::optional<Encoding>>;  // [values]; nullopt: float32
 
 // Of a tensor of known extents, in elements.
 Shape strides_of(const Shape& extents, Layout layout);
@@ -44,13 +55,15 @@ class NetworkFrame {
   ThreadPool* pool;
   int64_t images = 0;
 
-  float* data(ValueId id) const { return data_[static_cast<size_t>(id)]; }
+  float* data(ValueId id) const { return static_cast<float*>(data_[static_cast<size_t>(id)]); }
+  // Of a value with an encoding.
+  uint8_t* codes(ValueId id) const { return static_cast<uint8_t*>(data_[static_cast<size_t>(id)]); }
   // A shape with its kBatch, wherever it stands, replaced.
   Shape known(const Shape& shape) const;
 
  private:
   friend class NetworkExecutor;
-  std::vector<float*> data_;  // [values]
+  std::vector<void*> data_;  // [values]
 };
 
 // A value as an operator reads or writes it.
@@ -58,8 +71,10 @@ struct Operand {
   ValueId id = kNoValue;
   Shape shape = {};
   Layout layout = Layout::kPlain;
+  std::optional<Encoding> encoding = {};
 
   float* data(const NetworkFrame& frame) const { return frame.data(id); }
+  uint8_t* codes(const NetworkFrame& frame) const { return frame.codes(id); }
   Shape extents(const NetworkFrame& frame) const { return frame.known(shape); }
   Shape strides(const NetworkFrame& frame) const { return strides_of(frame.known(shape), layout); }
 };
@@ -76,8 +91,9 @@ class NetworkStep {
 // What the steps of one network are made from.
 class NetworkPreparation {
  public:
-  //   layouts [values]
+  //   layouts, encodings [values]
   NetworkPreparation(const Graph& graph, const std::vector<Layout>& layouts,
+                     const Encodings& encodings,
                      const std::map<std::string, CodedTensor>& parameters);
 
   // A value to read; a parameter is decoded and kept for all steps.
@@ -92,8 +108,16 @@ class NetworkPreparation {
   friend class NetworkExecutor;
   const Graph& graph_;
   const std::vector<Layout>& layouts_;
+  const Encodings& encodings_;
   const std::map<std::string, CodedTensor>& parameters_;
   std::map<ValueId, std::vector<float>> decoded_;
+};
+
+// What an activation that was joined to a node leaves of its results: attributes `low` and `high`.
+struct Limits {
+  explicit Limits(const Node& node);
+  float low;   // -infinity if there is none
+  float high;  // infinity
 };
 
 // Which layouts an operator reads and makes.

@@ -1,31 +1,13 @@
 // conv of graph/operators_convolution.h.
 #include <algorithm>
-#include <limits>
 #include <optional>
 
-#include "core/system_memory.h"
 #include "runtime/kernels/conv_float.h"
 #include "runtime/network/network_operator.h"
 #include "runtime/network/window.h"
 
 namespace bitsmith {
 namespace {
-
-float number_or(const Node& node, const char* name, float otherwise) {
-  return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : otherwise;
-}
-
-// Padded images are copied: a hostile pad must not ask for more than there is.
-void check_padding(const Node& node, const ConvShape& shape) {
-  const auto pixels = checked_multiply(static_cast<uint64_t>(shape.padded_height()),
-                                       static_cast<uint64_t>(shape.padded_width()));
-  const auto bytes = checked_multiply(pixels.value_or(UINT64_MAX),
-                                      static_cast<uint64_t>(shape.channels) * sizeof(float));
-  const uint64_t available = available_memory_bytes();
-  if (bytes && *bytes < (uint64_t{1} << 62) && (available == 0 || *bytes <= available)) return;
-  refuse_node(node, fmt::format("pads its input to {} x {} pixels, more than memory holds",
-                                shape.padded_height(), shape.padded_width()));
-}
 
 // Signals and images by the kernel; a signal is an image of one row.
 class Conv final : public NetworkStep {
@@ -38,12 +20,11 @@ class Conv final : public NetworkStep {
     shape.outputs = weight[0];
     shape.groups = node.integer("groups");
     set_window(axes, shape);
-    check_padding(node, shape);
+    check_padding(node, shape, sizeof(float));
     const std::vector<float> weights = p.numbers(node.inputs[1]);
     const std::vector<float> bias = p.numbers(node.inputs[2]);
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    kernel_.emplace(FloatConvSpec{shape, weights, bias, number_or(node, "low", -kInfinity),
-                                  number_or(node, "high", kInfinity)});
+    const Limits limits(node);
+    kernel_.emplace(FloatConvSpec{shape, weights, bias, limits.low, limits.high});
   }
 
   void run(NetworkFrame& frame) const override {
@@ -68,8 +49,7 @@ class PlainConv final : public NetworkStep {
         groups_(node.integer("groups")),
         weights_(p.numbers(node.inputs[1])),
         bias_(p.numbers(node.inputs[2])),
-        low_(number_or(node, "low", -std::numeric_limits<float>::infinity())),
-        high_(number_or(node, "high", std::numeric_limits<float>::infinity())) {}
+        limits_(node) {}
 
   void run(NetworkFrame& frame) const override {
     const Shape x_strides = x_.strides(frame);
@@ -97,7 +77,7 @@ class PlainConv final : public NetworkStep {
                   }
                 });
       for (int64_t o = 0; o < outputs; ++o) {
-        y[o * y_strides[1]] = std::clamp(sums[static_cast<size_t>(o)], low_, high_);
+        y[o * y_strides[1]] = std::clamp(sums[static_cast<size_t>(o)], limits_.low, limits_.high);
       }
     });
   }
@@ -110,7 +90,7 @@ class PlainConv final : public NetworkStep {
   WindowAxes axes_;
   int64_t groups_;
   std::vector<float> weights_, bias_;
-  float low_, high_;
+  Limits limits_;
 };
 
 std::unique_ptr<NetworkStep> make_conv(NetworkPreparation& p, const Node& node) {

@@ -6,6 +6,7 @@
 #include "runtime/kernels/elementwise.h"
 #include "runtime/network/network_operator.h"
 #include "runtime/network/strided_loop.h"
+#include "runtime/network/unary.h"
 
 namespace bitsmith {
 namespace {
@@ -136,18 +137,22 @@ inline float larger(float a, float b) { return a > b || std::isnan(a) ? a : b; }
 inline float is_equal(float a, float b) { return a == b ? 1 : 0; }
 inline float is_less(float a, float b) { return a < b ? 1 : 0; }
 
+Numbers numbers_of(std::string_view op, const Node& node) {
+  const auto number = [&](const char* first, const char* second) {
+    const char* name = node.attributes.contains(first) ? first : second;
+    return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : 0.0f;
+  };
+  Numbers numbers;
+  numbers.a = op == "clip" ? number("low", "low") : number("slope", "alpha");
+  numbers.b = op == "relu" ? std::numeric_limits<float>::infinity() : number("high", "offset");
+  return numbers;
+}
+
 template <UnaryRun kRun, int64_t kCost>
 class UnaryStep final : public NetworkStep {
  public:
-  UnaryStep(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
-    const auto number = [&](const char* first, const char* second) {
-      const char* name = node.attributes.contains(first) ? first : second;
-      return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : 0.0f;
-    };
-    numbers_.a = node.op == "clip" ? number("low", "low") : number("slope", "alpha");
-    numbers_.b =
-        node.op == "relu" ? std::numeric_limits<float>::infinity() : number("high", "offset");
-  }
+  UnaryStep(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)), y_(p.output(node)), numbers_(numbers_of(node.op, node)) {}
 
   void run(NetworkFrame& frame) const override {
     const StridedLoop<2> loop(y_.extents(frame), {y_.strides(frame), x_.strides(frame)});
@@ -230,9 +235,16 @@ class Select final : public NetworkStep {
   Operand condition_, a_, b_, y_;
 };
 
+// By the operator's id.
+std::map<std::string, UnaryRun, std::less<>>& unary_runs() {
+  static std::map<std::string, UnaryRun, std::less<>> runs;
+  return runs;
+}
+
 // kCost: simple float operations.
 template <Unary kFunction, int64_t kCost, UnaryRun kRun = run_unary<kFunction>>
 NetworkOperator unary(const char* id) {
+  unary_runs()[id] = kRun;
   return {{id, "element by element", "", {}},
           LayoutRule::kFollow,
           make_step<UnaryStep<kRun, kCost>>,
@@ -286,4 +298,13 @@ const NetworkOperators operators = {
 };
 
 }  // namespace
+
+bool is_unary(std::string_view op) { return unary_runs().contains(op); }
+
+void apply_unary(std::string_view op, const Node& node, std::span<float> x) {
+  const auto run = unary_runs().find(op);
+  BITSMITH_ASSERT(run != unary_runs().end());
+  run->second(numbers_of(op, node), x.data(), 1, static_cast<int64_t>(x.size()), x.data(), 1);
+}
+
 }  // namespace bitsmith

@@ -1,6 +1,5 @@
 // linear and matmul of graph/operators_matrix.h.
 #include <algorithm>
-#include <limits>
 #include <optional>
 
 #include "runtime/kernels/conv_float.h"
@@ -10,18 +9,6 @@
 
 namespace bitsmith {
 namespace {
-
-float number_or(const Node& node, const char* name, float otherwise) {
-  return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : otherwise;
-}
-
-struct Limits {
-  explicit Limits(const Node& node)
-      : low(number_or(node, "low", -std::numeric_limits<float>::infinity())),
-        high(number_or(node, "high", std::numeric_limits<float>::infinity())) {}
-  float low;
-  float high;
-};
 
 // Plain float weights, as a convolution of images of one pixel.
 class FloatLinear final : public NetworkStep {

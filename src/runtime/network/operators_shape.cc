@@ -1,6 +1,7 @@
-// Operators of graph/operators_shape.h: copies between layouts.
+// Operators of graph/operators_shape.h: copies between layouts, of float32 or of codes.
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "runtime/network/copy.h"
 #include "runtime/network/network_operator.h"
@@ -8,46 +9,72 @@
 namespace bitsmith {
 namespace {
 
-using ConstView = StridedView<const float>;
+template <class T>
+T* elements(const Operand& x, const NetworkFrame& frame) {
+  if constexpr (std::is_same_v<T, float>) {
+    return x.data(frame);
+  } else {
+    return x.codes(frame);
+  }
+}
 
-ConstView view(const Operand& x, const NetworkFrame& frame) {
-  return {x.data(frame), x.strides(frame)};
+template <class T>
+using ConstView = StridedView<const T>;
+
+template <class T>
+ConstView<T> view(const Operand& x, const NetworkFrame& frame) {
+  return {elements<T>(x, frame), x.strides(frame)};
+}
+template <class T>
+StridedView<T> output_view(const Operand& y, const NetworkFrame& frame) {
+  return {elements<T>(y, frame), y.strides(frame)};
+}
+
+// A step of class S<float>, or of S<uint8_t> for codes.
+template <template <class> class S>
+std::unique_ptr<NetworkStep> make_typed(NetworkPreparation& p, const Node& node) {
+  if (p.output(node).encoding) return make_step<S<uint8_t>>(p, node);
+  return make_step<S<float>>(p, node);
 }
 
 // The same elements in another layout.
+template <class T>
 class Relayout final : public NetworkStep {
  public:
   Relayout(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {}
   void run(NetworkFrame& frame) const override {
-    copy(y_.extents(frame), view(x_, frame), {y_.data(frame), y_.strides(frame)}, *frame.pool);
+    copy(y_.extents(frame), view<T>(x_, frame), output_view<T>(y_, frame), *frame.pool);
   }
 
  private:
   Operand x_, y_;
 };
 
+template <class T>
 class Reshape final : public NetworkStep {
  public:
   Reshape(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {}
   void run(NetworkFrame& frame) const override {
     const int64_t count = *element_count(y_.extents(frame));
-    if (x_.data(frame) == y_.data(frame)) return;
-    copy({count}, {x_.data(frame), {1}}, {y_.data(frame), {1}}, *frame.pool);
+    const T* x = elements<T>(x_, frame);
+    T* y = elements<T>(y_, frame);
+    if (x != y) copy<T>({count}, {x, {1}}, {y, {1}}, *frame.pool);
   }
 
  private:
   Operand x_, y_;
 };
 
+template <class T>
 class Transpose final : public NetworkStep {
  public:
   Transpose(NetworkPreparation& p, const Node& node)
       : x_(p.input(node, 0)), y_(p.output(node)), order_(node.integers("order")) {}
   void run(NetworkFrame& frame) const override {
     const Shape strides = x_.strides(frame);
-    ConstView x{x_.data(frame), {}};
+    ConstView<T> x{elements<T>(x_, frame), {}};
     for (const int64_t axis : order_) x.strides.push_back(strides[static_cast<size_t>(axis)]);
-    copy(y_.extents(frame), x, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+    copy(y_.extents(frame), x, output_view<T>(y_, frame), *frame.pool);
   }
 
  private:
@@ -55,6 +82,7 @@ class Transpose final : public NetworkStep {
   std::vector<int64_t> order_;
 };
 
+template <class T>
 class Concat final : public NetworkStep {
  public:
   Concat(NetworkPreparation& p, const Node& node)
@@ -62,10 +90,10 @@ class Concat final : public NetworkStep {
     for (size_t i = 0; i < node.inputs.size(); ++i) x_.push_back(p.input(node, i));
   }
   void run(NetworkFrame& frame) const override {
-    StridedView<float> y{y_.data(frame), y_.strides(frame)};
+    StridedView<T> y = output_view<T>(y_, frame);
     for (const Operand& x : x_) {
       const Shape extents = x.extents(frame);
-      copy(extents, view(x, frame), y, *frame.pool);
+      copy(extents, view<T>(x, frame), y, *frame.pool);
       y.data += extents[axis_] * y.strides[axis_];
     }
   }
@@ -76,6 +104,7 @@ class Concat final : public NetworkStep {
   size_t axis_;
 };
 
+template <class T>
 class Slice final : public NetworkStep {
  public:
   Slice(NetworkPreparation& p, const Node& node)
@@ -85,13 +114,13 @@ class Slice final : public NetworkStep {
         begins_(node.integers("begins")),
         steps_(node.integers("steps")) {}
   void run(NetworkFrame& frame) const override {
-    ConstView x = view(x_, frame);
+    ConstView<T> x = view<T>(x_, frame);
     for (size_t i = 0; i < axes_.size(); ++i) {
       int64_t& stride = x.strides[static_cast<size_t>(axes_[i])];
       x.data += begins_[i] * stride;
       stride *= steps_[i];
     }
-    copy(y_.extents(frame), x, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+    copy(y_.extents(frame), x, output_view<T>(y_, frame), *frame.pool);
   }
 
  private:
@@ -100,6 +129,7 @@ class Slice final : public NetworkStep {
 };
 
 // The middle is copied; then, axis by axis, what stands before and after it.
+template <class T>
 class Pad final : public NetworkStep {
  public:
   Pad(NetworkPreparation& p, const Node& node)
@@ -107,26 +137,28 @@ class Pad final : public NetworkStep {
         y_(p.output(node)),
         pads_(node.integers("pads")),
         mode_(node.text("mode")),
-        value_(static_cast<float>(node.number("value"))) {}
+        value_(static_cast<T>(node.number("value"))) {
+    if (y_.encoding) value_ = static_cast<T>(y_.encoding->zero);  // codes are padded with 0 only
+  }
 
   void run(NetworkFrame& frame) const override {
     const Shape extents = x_.extents(frame);
     const Shape strides = y_.strides(frame);
-    StridedView<float> middle{y_.data(frame), strides};
+    StridedView<T> middle{elements<T>(y_, frame), strides};
     for (size_t axis = 0; axis < extents.size(); ++axis) {
       middle.data += pads_[axis] * strides[axis];
     }
     if (mode_ == "constant") {
       const Shape all = y_.extents(frame);
-      copy(all, {&value_, Shape(all.size(), 0)}, {y_.data(frame), strides}, *frame.pool);
+      copy<T>(all, {&value_, Shape(all.size(), 0)}, output_view<T>(y_, frame), *frame.pool);
     }
-    copy(extents, view(x_, frame), middle, *frame.pool);
+    copy(extents, view<T>(x_, frame), middle, *frame.pool);
     if (mode_ != "constant") mirror(extents, middle, *frame.pool);
   }
 
  private:
   // `done`: what is there already, from the first element of x; grows axis by axis.
-  void mirror(Shape done, StridedView<float> middle, ThreadPool& pool) const {
+  void mirror(Shape done, StridedView<T> middle, ThreadPool& pool) const {
     const size_t rank = done.size();
     for (size_t axis = 0; axis < rank; ++axis) {
       const int64_t extent = done[axis];
@@ -137,8 +169,8 @@ class Pad final : public NetworkStep {
         if (at >= 0 && at < extent) continue;
         const int64_t mirrored = extent - 1 - std::abs(extent - 1 - std::abs(at));
         const int64_t from = mode_ == "reflect" ? mirrored : std::clamp<int64_t>(at, 0, extent - 1);
-        copy(line, {middle.data + from * stride, middle.strides},
-             {middle.data + at * stride, middle.strides}, pool);
+        copy<T>(line, {middle.data + from * stride, middle.strides},
+                {middle.data + at * stride, middle.strides}, pool);
       }
       middle.data -= pads_[axis] * stride;
       done[axis] += pads_[axis] + pads_[rank + axis];
@@ -148,7 +180,7 @@ class Pad final : public NetworkStep {
   Operand x_, y_;
   std::vector<int64_t> pads_;
   std::string mode_;
-  float value_;
+  T value_;
 };
 
 class Gather final : public NetworkStep {
@@ -174,8 +206,8 @@ class Gather final : public NetworkStep {
     const int64_t count = *element_count(indices_.extents(frame));
     for (int64_t i = 0; i < count; ++i) {
       const int64_t index = checked(indices_.data(frame)[i], extent);
-      copy({outer, inner}, {x_.data(frame) + index * inner, {extent * inner, 1}},
-           {y_.data(frame) + i * inner, {count * inner, 1}}, *frame.pool);
+      copy<float>({outer, inner}, {x_.data(frame) + index * inner, {extent * inner, 1}},
+                  {y_.data(frame) + i * inner, {count * inner, 1}}, *frame.pool);
     }
   }
 
@@ -201,33 +233,33 @@ class Expand final : public NetworkStep {
   void run(NetworkFrame& frame) const override {
     const Shape extents = y_.extents(frame);
     const Shape strides = broadcast_strides(x_.extents(frame), x_.strides(frame), extents.size());
-    copy(extents, {x_.data(frame), strides}, {y_.data(frame), y_.strides(frame)}, *frame.pool);
+    copy<float>(extents, {x_.data(frame), strides}, output_view<float>(y_, frame), *frame.pool);
   }
 
  private:
   Operand x_, y_;
 };
 
-NetworkOperator follow(const char* id, const char* summary, decltype(&make_step<Slice>) prepare) {
+NetworkOperator follow(const char* id, const char* summary, decltype(&make_step<Gather>) prepare) {
   return {{id, summary, "", {}}, LayoutRule::kFollow, prepare};
 }
-NetworkOperator plain(const char* id, const char* summary, decltype(&make_step<Slice>) prepare) {
+NetworkOperator plain(const char* id, const char* summary, decltype(&make_step<Gather>) prepare) {
   return {{id, summary, "", {}}, LayoutRule::kPlain, prepare};
 }
 // Its output's layout is set by who asks for it.
 NetworkOperator reshaping() {
-  NetworkOperator op = plain("reshape", "the same elements in another shape", make_step<Reshape>);
+  NetworkOperator op = plain("reshape", "the same elements in another shape", make_typed<Reshape>);
   op.reshapes = true;
   return op;
 }
 
 const NetworkOperators operators = {
-    follow("relayout", "the same tensor in another layout", make_step<Relayout>),
+    follow("relayout", "the same tensor in another layout", make_typed<Relayout>),
     reshaping(),
-    follow("transpose", "axes in another order", make_step<Transpose>),
-    follow("concat", "tensors one after the other along an axis", make_step<Concat>),
-    follow("slice", "a regular part of some axes", make_step<Slice>),
-    follow("pad", "elements added around a tensor", make_step<Pad>),
+    follow("transpose", "axes in another order", make_typed<Transpose>),
+    follow("concat", "tensors one after the other along an axis", make_typed<Concat>),
+    follow("slice", "a regular part of some axes", make_typed<Slice>),
+    follow("pad", "elements added around a tensor", make_typed<Pad>),
     plain("gather", "parts of an axis by index", make_step<Gather>),
     follow("expand", "a tensor broadcast to a shape", make_step<Expand>),
 };

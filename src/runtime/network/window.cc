@@ -1,5 +1,8 @@
 #include "runtime/network/window.h"
 
+#include "core/system_memory.h"
+#include "runtime/network/network_operator.h"
+
 namespace bitsmith {
 
 WindowAxes window_axes(const Node& node, const Shape& x, std::span<const int64_t> kernel) {
@@ -40,6 +43,17 @@ int64_t pixel_offset(const WindowAxes& axes, int64_t pixel, std::span<const int6
     pixel /= axes[a].output;
   }
   return offset;
+}
+
+void check_padding(const Node& node, const ConvShape& shape, size_t element_bytes) {
+  const auto pixels = checked_multiply(static_cast<uint64_t>(shape.padded_height()),
+                                       static_cast<uint64_t>(shape.padded_width()));
+  const auto bytes = checked_multiply(pixels.value_or(UINT64_MAX),
+                                      static_cast<uint64_t>(shape.channels) * element_bytes);
+  const uint64_t available = available_memory_bytes();
+  if (bytes && *bytes < (uint64_t{1} << 62) && (available == 0 || *bytes <= available)) return;
+  refuse_node(node, fmt::format("pads its input to {} x {} pixels, more than memory holds",
+                                shape.padded_height(), shape.padded_width()));
 }
 
 }  // namespace bitsmith

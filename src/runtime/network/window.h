@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "graph/graph.h"
+#include "runtime/kernels/conv_plan.h"
 #include "tensor/shape.h"
 
 namespace bitsmith {
@@ -48,6 +49,9 @@ void set_window(const WindowAxes& axes, KernelShape& shape) {
   shape.pad_bottom = vertical.pad_end;
   shape.pad_right = horizontal.pad_end;
 }
+
+// Padded images are copied: refuses a node whose hostile pads ask for more memory than there is.
+void check_padding(const Node& node, const ConvShape& shape, size_t element_bytes);
 
 // body(cell, offset) for the cells of the window at output pixel `pixel` that lie in the input, in
 // row-major order: the number of the cell in the window, and where it lies in the input.
