@@ -230,23 +230,29 @@ class Lowering {
     return scales && emit_codes(node, "int8." + node.op, {a->id, b->id}, *y);
   }
 
-  // Means over windows, and over all spatial axes.
+  // Means over windows, and over all spatial axes. The latter may end a network, as a layer may.
   bool lower_mean(const Node& node) {
     const Codes* x = codes(node.inputs[0]);
-    const auto y = target(node.outputs[0]);
-    if (x == nullptr || !y || x->encoding.scale > kMaxDyadicScale * y->scale) return false;
     const size_t rank = shape(node.inputs[0]).size();
-    if (rank < 3 || rank > 4) return false;
+    if (x == nullptr || rank < 3 || rank > 4) return false;
+    const bool is_global = node.op == "reduce_mean";
     int64_t cells = 1;
-    if (node.op == "reduce_mean") {
+    if (is_global) {
       const std::vector<int64_t>& axes = node.integers("axes");
       if (axes.size() != rank - 2 || axes.front() != 2) return false;
-      for (size_t i = 2; i < rank; ++i) cells *= shape(node.inputs[0])[i];
+      for (size_t i = 2; i < rank; ++i) cells = saturating(cells, shape(node.inputs[0])[i]);
     } else {
       for (const int64_t extent : node.integers("kernel")) cells = saturating(cells, extent);
     }
     constexpr int64_t kMostCells = int64_t{1} << 20;  // sums of codes fit 32 bits
-    return cells <= kMostCells && emit_codes(node, "int8." + node.op, {x->id}, *y);
+    const auto y = target(node.outputs[0]);
+    if (cells > kMostCells || (!y && !is_global)) return false;
+    const std::string op = "int8." + node.op;
+    if (!y) {
+      emit(node, op, {x->id}, node.outputs[0], node.attributes);
+      return true;
+    }
+    return x->encoding.scale <= kMaxDyadicScale * y->scale && emit_codes(node, op, {x->id}, *y);
   }
   static int64_t saturating(int64_t a, int64_t b) {
     constexpr int64_t kMost = int64_t{1} << 31;

@@ -22,7 +22,8 @@ struct IntegerGraph {
 //   - layers whose weights are not whole multiples, of 8 bits, of one number for each row
 //     (integer_layer.h), or with more than two spatial axes;
 //   - values quantized by channel, or to codes that do not fit 8 bits.
-// A layer whose result no quantize reads gives float32 from its integer sums: so networks end.
+// A layer, or a mean over the image, whose result no quantize reads gives float32 from its integer
+// sums: so networks end.
 // max_pool, relu and copies need no quantize of their own: their result has the input's scale.
 //   graph: with activations joined (lay_out.h)
 IntegerGraph lower_to_integers(const Graph& graph,

@@ -205,20 +205,14 @@ class Int8MaxPool final : public NetworkStep {
   PoolShape shape_;
 };
 
-// Means over windows, or over whole images.
-class Int8Mean final : public NetworkStep {
+// Means over windows.
+class Int8WindowMean final : public NetworkStep {
  public:
-  Int8Mean(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
+  Int8WindowMean(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)), y_(p.output(node)) {
     PoolShape shape;
+    set_window(window_axes(node, x_.shape, node.integers("kernel")), shape);
     shape.channels = x_.shape[1];
-    if (node.op == "int8.average_pool") {
-      set_window(window_axes(node, x_.shape, node.integers("kernel")), shape);
-    } else {
-      shape.height = x_.shape.size() == 4 ? x_.shape[2] : 1;
-      shape.width = x_.shape.back();
-      shape.kernel_h = shape.height;
-      shape.kernel_w = shape.width;
-    }
     const Encoding& x = *x_.encoding;
     const Encoding& y = *y_.encoding;
     kernel_.emplace(shape, x.scale / y.scale, byte(x.zero), byte(y.zero));
@@ -240,6 +234,48 @@ class Int8Mean final : public NetworkStep {
  private:
   Operand x_, y_;
   std::optional<Int8AveragePool> kernel_;
+};
+
+// Means over whole images. Gives codes or, at the end of the integers, float32.
+class Int8Mean final : public NetworkStep {
+ public:
+  Int8Mean(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)),
+        y_(p.output(node)),
+        channels_(x_.shape[1]),
+        pixels_(x_.shape[2] * (x_.shape.size() == 4 ? x_.shape[3] : 1)) {
+    const double scale = x_.encoding->scale / static_cast<double>(pixels_);
+    number_scale_ = static_cast<float>(scale);
+    if (y_.encoding) scale_ = make_dyadic(scale / y_.encoding->scale);
+  }
+
+  void run(NetworkFrame& frame) const override {
+    frame.pool->run(x_.extents(frame)[0], [&](int64_t image, int) {
+      const uint8_t* x = x_.codes(frame) + image * pixels_ * channels_;
+      const auto start = static_cast<int32_t>(-x_.encoding->zero * pixels_);
+      std::vector<int32_t> sums(static_cast<size_t>(channels_), start);
+      for (int64_t pixel = 0; pixel < pixels_; ++pixel, x += channels_) {
+        for (size_t c = 0; c < sums.size(); ++c) sums[c] += x[c];
+      }
+      for (size_t c = 0; c < sums.size(); ++c) {
+        const int64_t at = image * channels_ + static_cast<int64_t>(c);
+        if (y_.encoding) {
+          const Encoding& y = *y_.encoding;
+          y_.codes(frame)[at] = requantize(sums[c], scale_, y.zero, y.low, y.high);
+        } else {
+          y_.data(frame)[at] = number_scale_ * static_cast<float>(sums[c]);
+        }
+      }
+    });
+  }
+  std::string_view kernel_name() const override { return "int8 pool"; }
+
+ private:
+  Operand x_, y_;
+  int64_t channels_;
+  int64_t pixels_;
+  float number_scale_ = 1;
+  Dyadic scale_;
 };
 
 // NaN becomes the zero point.
@@ -308,7 +344,7 @@ const NetworkOperators operators = {
     op("int8.max_pool", "largest code of a sliding window", LayoutRule::kChannelsLast,
        make_step<Int8MaxPool>),
     op("int8.average_pool", "mean of the codes of a sliding window", LayoutRule::kChannelsLast,
-       make_step<Int8Mean>),
+       make_step<Int8WindowMean>),
     op("int8.reduce_mean", "mean of the codes of an image", LayoutRule::kChannelsLast,
        make_step<Int8Mean>),
     op("int8.quantize", "codes of numbers", LayoutRule::kFollow, make_step<Int8Quantize>),
