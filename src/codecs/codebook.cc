@@ -5,6 +5,7 @@
 #include "codecs/grid.h"
 #include "codecs/int_fit.h"
 #include "codecs/lloyd_max.h"
+#include "codecs/plane_symbols.h"
 #include "codecs/table.h"
 #include "tensor/dtype.h"
 
@@ -220,6 +221,32 @@ class CodebookCodec final : public Codec {
     }
   }
 
+  std::vector<SymbolStream> symbol_streams(const MatrixShape& shape,
+                                           const Options& options) const override {
+    if (!splits(options)) return Codec::symbol_streams(shape, options);
+    const SharedFormat format(options);
+    return grouped_symbol_streams(format.layout(info_.id, shape), format.bits);
+  }
+
+  void split_symbols(const MatrixShape& shape, const Options& options,
+                     std::span<const std::byte> bytes, size_t stream, int64_t begin,
+                     std::span<uint8_t> symbols) const override {
+    if (!splits(options)) {
+      return Codec::split_symbols(shape, options, bytes, stream, begin, symbols);
+    }
+    split_grouped_symbols(SharedFormat(options).layout(info_.id, shape),
+                          reinterpret_cast<const uint8_t*>(bytes.data()), stream, begin, symbols);
+  }
+
+  void join_symbols(const MatrixShape& shape, const Options& options, size_t stream, int64_t begin,
+                    std::span<const uint8_t> symbols, std::span<std::byte> bytes) const override {
+    if (!splits(options)) {
+      return Codec::join_symbols(shape, options, stream, begin, symbols, bytes);
+    }
+    join_grouped_symbols(SharedFormat(options).layout(info_.id, shape), stream, begin, symbols,
+                         reinterpret_cast<uint8_t*>(bytes.data()));
+  }
+
   std::string label(const Options& options) const override {
     const std::string& scope = options.text("scope");
     const bool grouped = scope == "group" || scope == "tensor_scaled";
@@ -229,6 +256,9 @@ class CodebookCodec final : public Codec {
   }
 
  private:
+  static bool splits(const Options& options) {
+    return is_shared(options) && options.text("symbols") == "codes";
+  }
   static bool is_shared(const Options& options) {
     const std::string& scope = options.text("scope");
     return scope == "tensor" || scope == "tensor_scaled";
@@ -249,6 +279,12 @@ class CodebookCodec final : public Codec {
                    {"tensor", "tensor_scaled", "row", "group"}},
                   {"words", int64_t{0},
                    "entries are sums of so many powers of two, the encoder's choice; 0: any", 0, 2},
+                  {"symbols",
+                   std::string("bytes"),
+                   "what an entropy coder sees of a tensor's codebook: bytes, or codes and entries",
+                   -1e300,
+                   1e300,
+                   {"bytes", "codes"}},
                   group_option(128)}};
   OwnCodebooks own_{info_};
 };

@@ -70,6 +70,9 @@ const std::vector<Row>& rows() {
       {"trellis", {{"bits", 4}, {"code", "mul1"}}, 0, 0.00447},
       {"sparse", {{"density", 0.5}, {"of", 4}}},
       {"sparse", {{"density", 0.5}, {"of", 0}}},
+      {"pruned", {{"density", 0.2}}},
+      {"focused", {{"bits", 3}}},
+      {"focused", {{"bits", 4}}},
   };
   return kRows;
 }

@@ -9,9 +9,7 @@
 
 namespace bitsmith {
 
-// Stream 0: codes. For each panel, for each quad (their number rounded up to a multiple of 8, as
-//           planes of all widths together span at most), the 64 codes of `bits` bits in the order
-//           of their elements. Where a plane does not reach, its bits are 0.
+// Stream 0: codes of `bits` bits (plane_symbols.h).
 // Stream 1: high bytes of the scales, and stream 2: low bytes; both with the section's padding.
 // Stream 3: zero points of `bits` bits, in the order of their bytes (asymmetric only).
 // Stream 4: the zero section's padding, as bytes (asymmetric only).

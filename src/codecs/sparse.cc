@@ -5,6 +5,7 @@
 
 #include "codecs/code_planes.h"
 #include "codecs/grouped.h"
+#include "codecs/inner_scheme.h"
 #include "core/error.h"
 
 namespace bitsmith {
@@ -25,7 +26,7 @@ struct Format {
 
   Format(const MatrixShape& matrix, const Options& options)
       : shape(matrix),
-        inner(parse_inner(options.text("inner"))),
+        inner(parse_inner_scheme("sparse", options.text("inner"))),
         block(options.integer("of")),
         mask(CodePlanes::of_bits("sparse", matrix, 1)) {
     if (block == 0) block = std::max<int64_t>(shape.cols, 1);
@@ -38,27 +39,6 @@ struct Format {
     return columns / block * keep + std::min(columns % block, keep);
   }
   MatrixShape inner_shape() const { return {shape.rows, survivors(shape.cols)}; }
-
-  static Scheme parse_inner(const std::string& text) {
-    // JSON of a file may nest as deep as it is long, and writing it, for a message, recurses.
-    constexpr size_t kMaxBytes = 1024;
-    if (text.size() > kMaxBytes) {
-      fail(ErrorCode::kInvalidArgument,
-           "codec 'sparse': the option 'inner' has {} characters, at most {} are read", text.size(),
-           kMaxBytes);
-    }
-    const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("codec") || !json["codec"].is_string()) {
-      fail(ErrorCode::kInvalidArgument,
-           "codec 'sparse': the option 'inner' must be {{\"codec\": name, \"options\": {{...}}}}, "
-           "got {}",
-           text);
-    }
-    if (json["codec"] == "sparse") {
-      fail(ErrorCode::kInvalidArgument, "codec 'sparse': survivors cannot be sparse again");
-    }
-    return Scheme::from_json(json);
-  }
 };
 
 class SparseEncoder final : public Encoder {
@@ -67,12 +47,7 @@ class SparseEncoder final : public Encoder {
       : format_(format),
         inner_(format.inner.codec->encoder(format.inner_shape(), format.inner.options)),
         mask_(static_cast<size_t>(format.shape.rows * format.shape.cols)) {
-    if (inner_->block_cols() > 1) {
-      fail(
-          ErrorCode::kInvalidArgument,
-          "codec 'sparse': survivors need a codec that codes single columns, '{}' codes {} jointly",
-          format.inner.label(), inner_->block_cols());
-    }
+    expect_single_columns("sparse", format.inner, *inner_);
     // Groups of whole blocks keep their columns; others do not, and are fitted with the whole row.
     const int64_t group = inner_->group_cols();
     const int64_t all = std::max<int64_t>(format.shape.cols, 1);
@@ -229,7 +204,8 @@ class SparseCodec final : public Codec {
                 : fmt::format("{}:{}",
                               std::max<int64_t>(std::llround(density * static_cast<double>(of)), 1),
                               of);
-    return fmt::format("sparse {} {}", pattern, Format::parse_inner(options.text("inner")).label());
+    return fmt::format("sparse {} {}", pattern,
+                       parse_inner_scheme(info_.id, options.text("inner")).label());
   }
 
  private:

@@ -22,6 +22,7 @@ except ImportError as missing:
 
 import block_codecs
 import grouped_codecs
+import mask_codecs
 from grouped_codecs import FormatError, ceil_div, require
 
 DTYPES = {"F32": numpy.dtype("<f4"), "F16": numpy.dtype("<f2"), "BF16": numpy.dtype("<u2"),
@@ -250,22 +251,8 @@ def packed_int(decode, rows, columns, options):
     bits, symmetric = options["bits"], options["symmetric"]
     group_columns = min(options["group"], columns) if options["group"] else columns
     groups = ceil_div(columns, group_columns)
-    panels, quads = ceil_div(rows, 16), ceil_div(columns, 4)
-    octets = ceil_div(quads, 8)
-    codes = decode(bits, panels * octets * 512)
-    out = bytearray()
-    for panel in range(panels):
-        shift = 0
-        for p in (p for p in (8, 4, 2, 1) if bits & p):
-            plane = bytearray(64 * ceil_div(quads * p, 8))
-            for quad in range(8 * octets):
-                for j in range(64):
-                    code = codes[(panel * 8 * octets + quad) * 64 + j]
-                    at = quad * p // 8 * 64 + j
-                    if at < len(plane):
-                        plane[at] |= (code >> shift & (1 << p) - 1) << quad % (8 // p) * p
-            out += plane
-            shift += p
+    panels = ceil_div(rows, 16)
+    out = bytearray(mask_codecs.packed_planes(decode, rows, columns, bits))
     end = ceil_div(len(out) + panels * groups * 32, 64) * 64
     half = (end - len(out)) // 2
     high, low = decode(8, half), decode(8, half)
@@ -279,30 +266,65 @@ def packed_int(decode, rows, columns, options):
     return bytes(out)
 
 
+def has_code_streams(codec, options):
+    """Whether a grouped codec's streams are header, codes and parameters."""
+    return codec == "focused" or (codec == "codebook" and options.get("symbols") == "codes" and
+                                  options["scope"] in ("tensor", "tensor_scaled"))
+
+
+def stream_count(codec, options):
+    if codec in PLAIN_CODECS:
+        return DTYPES[PLAIN_CODECS[codec]].itemsize
+    if codec == "int":
+        return 3 if options["symmetric"] else 5
+    if codec == "pruned":
+        inner = json.loads(options["inner"])
+        return 2 + stream_count(inner["codec"], inner["options"])
+    require(has_code_streams(codec, options), f"entropy: codec {codec}")
+    return 3
+
+
+def packed_plain(decode, codec, count):
+    item = DTYPES[PLAIN_CODECS[codec]].itemsize
+    planes = [decode(8, count) for _ in range(item)]
+    out = bytearray()
+    for number_bytes in zip(*planes):
+        number = int.from_bytes(bytes(number_bytes), "big")
+        if codec != "f16":
+            number = number >> 1 | (number & 1) << 8 * item - 1
+        out += number.to_bytes(item, "little")
+    return bytes(out)
+
+
+def packed_bytes(decode, codec, options, rows, columns):
+    """The packed bytes; decode(width, count) gives the symbols of the next stream."""
+    if codec in PLAIN_CODECS:
+        return packed_plain(decode, codec, rows * columns)
+    if codec == "int":
+        return packed_int(decode, rows, columns, options)
+    if codec == "pruned":
+        def packed(inner, r, c):
+            return packed_bytes(decode, inner["codec"], inner["options"], r, c)
+        return mask_codecs.packed_pruned(decode, rows, columns, options, packed)
+    header = 12 if codec == "focused" else 2 * 2 ** options["bits"]
+    parameters = 0
+    if codec == "codebook" and options["scope"] == "tensor_scaled":
+        group = min(options["group"], columns) if options["group"] else columns
+        parameters = ceil_div(rows, 16) * ceil_div(columns, group) * 32 if columns else 0
+    return mask_codecs.packed_grouped(decode, rows, columns, options["bits"], header, parameters)
+
+
 def entropy_decode(entry, data):
     """Section 8: the packed bytes of a tensor."""
     codec, options = entry["scheme"]["codec"], entry["scheme"]["options"]
     rows, columns = matrix_shape(entry["shape"])
-    require(codec in PLAIN_CODECS or codec == "int", f"entropy: codec {codec}")
-    item = DTYPES[PLAIN_CODECS.get(codec, "U8")].itemsize
-    streams = item if codec in PLAIN_CODECS else 3 if options["symmetric"] else 5
     reader = Reader(data)
-    sizes = iter([reader.number(8) for _ in range(streams)])
+    sizes = iter([reader.number(8) for _ in range(stream_count(codec, options))])
 
     def decode(width, count):
         return decode_stream(entry["entropy"]["coder"], reader.take(next(sizes)), width, count)
 
-    if codec == "int":
-        packed = packed_int(decode, rows, columns, options)
-    else:
-        planes = [decode(8, rows * columns) for _ in range(item)]
-        out = bytearray()
-        for number_bytes in zip(*planes):
-            number = int.from_bytes(bytes(number_bytes), "big")
-            if codec != "f16":
-                number = number >> 1 | (number & 1) << 8 * item - 1
-            out += number.to_bytes(item, "little")
-        packed = bytes(out)
+    packed = packed_bytes(decode, codec, options, rows, columns)
     require(len(data) >= ceil_div(len(packed), 1024), "entropy: too small")
     padding = reader.rest()
     require(not any(padding) and (not padding or len(data) == ceil_div(len(packed), 1024)),
@@ -445,6 +467,30 @@ def decode_ggml(data, rows, columns, codec, options):
     return result.reshape(rows, columns)
 
 
+def decode_plain(data, codec):
+    numbers = numpy.frombuffer(data, DTYPES[PLAIN_CODECS[codec]])
+    if codec == "bf16":
+        return (numbers.astype("<u4") << 16).view("<f4")
+    return numbers.astype("<f4")
+
+
+def decode_packed(scheme, data, rows, columns):
+    """Section 5: a matrix of a scheme."""
+    codec, options = scheme["codec"], scheme["options"]
+    if codec in PLAIN_CODECS:
+        return decode_plain(data, codec).reshape(rows, columns)
+    if codec in GGML:
+        return decode_ggml(data, rows, columns, codec, options)
+    if codec == "sparse":
+        return mask_codecs.decode_sparse(data, rows, columns, options, decode_packed)
+    if codec == "pruned":
+        return mask_codecs.decode_pruned(data, rows, columns, options, decode_packed)
+    decoders = {"int": decode_int, "focused": mask_codecs.decode_focused,
+                **grouped_codecs.DECODERS, **block_codecs.DECODERS}
+    require(codec in decoders, f"unknown codec {codec}")
+    return decoders[codec](data, rows, columns, options)
+
+
 def decode_tensor(entry, stored):
     """One tensor of `bitsmith.tensors` as binary32, in its own shape."""
     dtype, stored_shape, data = stored
@@ -459,19 +505,10 @@ def decode_tensor(entry, stored):
             stored_shape = [len(data)]
     if codec in PLAIN_CODECS:
         require(dtype == PLAIN_CODECS[codec] and stored_shape == entry["shape"], "dtype or shape")
-        numbers = numpy.frombuffer(data, DTYPES[dtype])
-        if codec == "bf16":
-            values = (numbers.astype("<u4") << 16).view("<f4")
-        else:
-            values = numbers.astype("<f4")
+        values = decode_plain(data, codec)
     else:
-        decoders = {"int": decode_int, **grouped_codecs.DECODERS, **block_codecs.DECODERS}
-        require(codec in decoders or codec in GGML, f"unknown codec {codec}")
         require(dtype == "U8" and stored_shape == [len(data)], "dtype or shape")
-        if codec in GGML:
-            values = decode_ggml(data, rows, columns, codec, options)
-        else:
-            values = decoders[codec](data, rows, columns, options)
+        values = decode_packed(entry["scheme"], data, rows, columns)
     return values.reshape(entry["shape"])
 
 

@@ -344,6 +344,55 @@ void write_blocks(const std::filesystem::path& folder) {
                  {"pvq", {{"dim", 16}, {"pulses", 9}, {"gain_bits", 7}, {"group", 32}}}});
 }
 
+// Codecs with a mask, and `focused`: around 0 on normal weights, around two centres on survivors.
+const SchemeList& mask_schemes() {
+  using nlohmann::json;
+  static const SchemeList kSchemes = {
+      {"focused", {{"bits", 4}}},
+      {"focused", {{"bits", 3}, {"separation", 0}}},
+      {"pruned", {{"density", 0.25}}},
+      {"pruned",
+       {{"density", 0.2},
+        {"inner", R"({"codec":"focused","options":{"bits":5,"separation":2.0}})"}}},
+      {"pruned", {{"density", 0.1}, {"gap_bits", 4}, {"inner", R"({"codec":"f32","options":{}})"}}},
+      {"pruned",
+       {{"density", 0.3},
+        {"gap_bits", 9},
+        {"inner", R"({"codec":"int","options":{"bits":3,"group":16,"symmetric":true}})"}}},
+  };
+  return kSchemes;
+}
+
+void write_masks(const std::filesystem::path& folder) {
+  SchemeList schemes = mask_schemes();
+  schemes.push_back(
+      {"sparse",
+       {{"of", 4},
+        {"inner", R"({"codec":"int","options":{"bits":4,"group":16,"symmetric":false}})"}}});
+  schemes.push_back(
+      {"sparse", {{"of", 0}, {"density", 0.3}, {"inner", R"({"codec":"f16","options":{}})"}}});
+  write_encoded(folder / "masks", 2030, schemes);
+}
+
+void write_masks_entropy(const std::filesystem::path& folder) {
+  Random random(2031);
+  GoldenFile file({40, 70},
+                  make_encoded("codebook", {{"bits", 3}, {"scope", "tensor"}, {"symbols", "codes"}},
+                               {40, 70}, random));
+  file.linear(
+      "scaled", {40, 70},
+      make_encoded("codebook",
+                   {{"bits", 5}, {"scope", "tensor_scaled"}, {"group", 32}, {"symbols", "codes"}},
+                   {40, 70}, random));
+  int index = 0;
+  for (const auto& [codec, options] : mask_schemes()) {
+    file.linear(fmt::format("{}.{}", codec, index++), {90, 70},
+                make_encoded(codec, options, {90, 70}, random));
+  }
+  file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get("rans");
+  file.write(folder / "masks_rans");
+}
+
 void write_trellis(const std::filesystem::path& folder) {
   Random random(2029);
   GoldenFile file({17, 290}, make_encoded("trellis", {{"bits", 2}}, {17, 290}, random));
@@ -374,6 +423,8 @@ int main(int argc, char** argv) {
     write_grids(argv[1]);
     write_tables(argv[1]);
     write_blocks(argv[1]);
+    write_masks(argv[1]);
+    write_masks_entropy(argv[1]);
     write_trellis(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());
