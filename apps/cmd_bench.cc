@@ -61,8 +61,9 @@ void print(const Model& model, const std::vector<ImageSpeed>& speeds) {
              format_weights(model.parameter_count()), format_bytes(model.parameter_bytes()),
              first.operations / 2e6);
   fmt::print("random images, {} at once and one by one\n\n", first.batch);
-  Table table({right("threads"), right("images/s"), right("G/s"), right("of float32 peak"),
-               right("one image"), right("executor"), right("peak memory")});
+  Table table({right("threads"), right("images/s"), right("G/s"),
+               right(fmt::format("of {} peak", first.peak_kind)), right("one image"),
+               right("executor"), right("peak memory")});
   for (const ImageSpeed& s : speeds) {
     table.add_row(
         {fmt::format("{}", s.threads), fmt::format("{:.4g}", s.images_per_s),
@@ -71,8 +72,8 @@ void print(const Model& model, const std::vector<ImageSpeed>& speeds) {
          fmt::format("{:.3f} ms", 1e3 * s.single_seconds), format_bytes(s.executor_bytes),
          format_bytes(s.peak_memory_bytes)});
   }
-  fmt::print("{}\nkernels: {}; target {}\n", table.text(), fmt::join(first.kernels, "; "),
-             cpu_target());
+  fmt::print("{}\narithmetic: {}\nkernels: {}; target {}\n", table.text(), first.arithmetic.text(),
+             fmt::join(first.kernels, "; "), cpu_target());
 }
 
 template <class Speeds>

@@ -15,6 +15,7 @@
 #include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
+#include "runtime/network/arithmetic.h"
 
 namespace bitsmith {
 namespace {
@@ -143,6 +144,9 @@ void print_summary(const Model& model) {
             fmt::format("{} for {}, in matrices and convolutions",
                         format_weights(multiply_adds(model.graph, 0, model.graph.nodes.size())),
                         is_language_model(model.graph) ? "a token" : "B = 1"));
+  if (!is_language_model(model.graph)) {
+    facts.add("arithmetic", network_arithmetic(model).text());
+  }
   std::vector<std::string> files;
   for (const auto& [name, bytes] : model.tokenizer_files) files.push_back(name);
   if (!files.empty() || is_language_model(model.graph)) {
@@ -244,6 +248,9 @@ json summary_json(const Model& model, bool tensors) {
     }
     return list;
   };
+  if (!is_language_model(model.graph)) {
+    result["arithmetic"] = network_arithmetic(model).to_json();
+  }
   result["inputs"] = values(model.graph.inputs);
   result["outputs"] = values(model.graph.outputs);
   result["tokenizer_files"] = json::array();

@@ -22,14 +22,19 @@ void add_row(Table& table, const char* name, const Model& model, const Accuracy&
        fmt::format("{:.3f}", bits_per_weight(model.parameter_bytes(), model.parameter_count()))});
 }
 
-void print(const ClassifierEvaluation& evaluation, const Model& model, const Model* original) {
+void print(const ClassifierEvaluation& evaluation, const Model& model, const Model* original,
+           const NetworkArithmetic& arithmetic) {
   Table table({left("model"), right("top-1"), right("top-5"), right("parameters"), right("bpw")});
   if (original != nullptr) add_row(table, "original", *original, *evaluation.original);
   add_row(table, original != nullptr ? "compressed" : "model", model, evaluation.model);
   fmt::print("{}", table.text());
-  if (!evaluation.comparison) return;
-  const AccuracyComparison& c = *evaluation.comparison;
   FactList facts;
+  facts.add("arithmetic", arithmetic.text());
+  if (!evaluation.comparison) {
+    fmt::print("\n{}", facts.text());
+    return;
+  }
+  const AccuracyComparison& c = *evaluation.comparison;
   facts.add("same first choice", percent(c.agreement));
   facts.add("KL divergence, mean", format_estimate(c.kl_nats.value, c.kl_nats.error) + " nats");
   facts.add("top-1 gained", fmt::format("{}: {} images lost, {} gained", percent(c.difference),
@@ -64,7 +69,7 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
     fmt::print("{}: {} images of {} classes; {}\n\n", options.images,
                format_count(evaluation.model.images), format_count(classifier.classes()),
                describe(preprocessing, classifier.input()));
-    print(evaluation, model, original);
+    print(evaluation, model, original, classifier.executor().arithmetic());
     return;
   }
   nlohmann::json result = evaluation.to_json();
@@ -72,6 +77,7 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
   result["preprocessing"] = preprocessing.to_json();
   result["class_names"] = dataset->classes();
   result["model"].update(size_json(model));
+  result["model"]["arithmetic"] = classifier.executor().arithmetic().to_json();
   if (original != nullptr) result["original"].update(size_json(*original));
   fmt::print("{}\n", result.dump(2));
 }

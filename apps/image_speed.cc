@@ -86,6 +86,10 @@ ImageSpeed measure_image_speed(const Model& model, const ImageSpeedOptions& opti
   }
   speed.operations /= static_cast<double>(std::max<int64_t>(1, fixed));
 
+  speed.arithmetic = executor.arithmetic();
+  const bool integers =
+      speed.arithmetic.integer_multiply_adds > speed.arithmetic.float_multiply_adds;
+  speed.peak_kind = integers ? "int8" : "float32";
   Runs batches(executor, speed.batch);
   Runs single(executor, fixed > 0 ? fixed : 1);
   batches.seconds();  // brings everything into memory
@@ -93,7 +97,8 @@ ImageSpeed measure_image_speed(const Model& model, const ImageSpeedOptions& opti
   std::vector<double> single_seconds;
   for (int run = 0; run < options.runs; ++run) {
     batch_seconds.push_back(batches.seconds());
-    speed.peak = std::max(speed.peak, measure_float_peak(pool));
+    const double peak = integers ? measure_int8_peak(pool) : measure_float_peak(pool);
+    speed.peak = std::max(speed.peak, peak);
     single_seconds.push_back(single.seconds());
   }
   speed.images_per_s = static_cast<double>(speed.batch) / median(batch_seconds);
@@ -112,8 +117,9 @@ nlohmann::json ImageSpeed::to_json() const {
           {"operations_per_image", operations},
           {"operations_per_s", operations_per_s()},
           {"peak_operations_per_s", peak},
-          {"peak_kind", "float32"},
+          {"peak_kind", peak_kind},
           {"peak_fraction", operations_per_s() / peak},
+          {"arithmetic", arithmetic.to_json()},
           {"kernels", kernels},
           {"executor_bytes", executor_bytes},
           {"peak_memory_bytes", peak_memory_bytes}};

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/model.h"
+#include "runtime/network/arithmetic.h"
 
 namespace bitsmith {
 
@@ -25,7 +26,9 @@ struct ImageSpeed {
   double single_seconds = 0;  // for one image by itself, or the network's fixed number of them
   double operations = 0;      // for an image, in matrices and convolutions; a product and a sum
                               // are two
-  double peak = 0;            // float32 operations per second of the machine
+  double peak = 0;            // operations per second of the machine
+  std::string peak_kind;      // "int8" or "float32": what most of the operations are
+  NetworkArithmetic arithmetic;
   std::vector<std::string> kernels;
   uint64_t executor_bytes = 0;
   uint64_t peak_memory_bytes = 0;  // of the process so far

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <set>
 
-#include "graph/cost.h"
 #include "runtime/executor_parts.h"
 #include "runtime/kernels/dyadic.h"
 #include "runtime/network/integer_layer.h"
@@ -13,8 +12,7 @@
 namespace bitsmith {
 namespace {
 
-constexpr std::string_view kPrefix = "int8.";  // of the names of operators on codes
-constexpr int64_t kSignedOffset = 128;         // of codes from -128 to 127, which become uint8
+constexpr int64_t kSignedOffset = 128;  // of codes from -128 to 127, which become uint8
 
 class Lowering {
  public:
@@ -205,7 +203,7 @@ class Lowering {
     const auto layer = make_integer_layer(numbers(node.inputs[1]), weight[0],
                                           numbers(node.inputs[2]), x->encoding.scale);
     if (!layer) return false;
-    const std::string op = "int8." + node.op;
+    const std::string op = kCodePrefix + node.op;
     const std::vector<ValueId> inputs = {x->id, node.inputs[1], node.inputs[2]};
     const auto y = target(node.outputs[0]);
     if (!y) {
@@ -227,7 +225,7 @@ class Lowering {
     const double b_scale = b->encoding.scale;
     const bool scales =
         node.op == "add" ? a_scale <= most && b_scale <= most : a_scale * b_scale <= most;
-    return scales && emit_codes(node, "int8." + node.op, {a->id, b->id}, *y);
+    return scales && emit_codes(node, kCodePrefix + node.op, {a->id, b->id}, *y);
   }
 
   // Means over windows, and over all spatial axes. The latter may end a network, as a layer may.
@@ -247,7 +245,7 @@ class Lowering {
     constexpr int64_t kMostCells = int64_t{1} << 20;  // sums of codes fit 32 bits
     const auto y = target(node.outputs[0]);
     if (cells > kMostCells || (!y && !is_global)) return false;
-    const std::string op = "int8." + node.op;
+    const std::string op = kCodePrefix + node.op;
     if (!y) {
       emit(node, op, {x->id}, node.outputs[0], node.attributes);
       return true;
@@ -316,50 +314,6 @@ class Lowering {
 IntegerGraph lower_to_integers(const Graph& graph,
                                const std::map<std::string, CodedTensor>& parameters) {
   return Lowering(graph, parameters).run();
-}
-
-NetworkArithmetic count_arithmetic(const IntegerGraph& lowered) {
-  const Graph& graph = lowered.graph;
-  const size_t count = graph.nodes.size();
-  const auto is_coded = [&](ValueId id) {
-    return id != kNoValue && lowered.encodings[static_cast<size_t>(id)].has_value();
-  };
-  // After an integer: on a path from one. Before: on a path to one.
-  std::vector<bool> after(graph.values.size(), false);
-  std::vector<bool> before(graph.values.size(), false);
-  const auto marked = [](const std::vector<bool>& marks, const std::vector<ValueId>& ids) {
-    return std::ranges::any_of(
-        ids, [&](ValueId id) { return id != kNoValue && marks[static_cast<size_t>(id)]; });
-  };
-  const auto mark = [](std::vector<bool>& marks, const std::vector<ValueId>& ids) {
-    for (const ValueId id : ids) {
-      if (id != kNoValue) marks[static_cast<size_t>(id)] = true;
-    }
-  };
-  for (const Node& node : graph.nodes) {
-    if (marked(after, node.inputs) || is_coded(node.outputs[0])) mark(after, node.outputs);
-  }
-  for (size_t i = count; i-- > 0;) {
-    const Node& node = graph.nodes[i];
-    const bool reads_codes = std::ranges::any_of(node.inputs, is_coded);
-    if (marked(before, node.outputs) || reads_codes) mark(before, node.inputs);
-  }
-  NetworkArithmetic arithmetic;
-  for (const Node& node : graph.nodes) {
-    Node plain = node;
-    if (plain.op.starts_with(kPrefix)) plain.op.erase(0, kPrefix.size());
-    const int64_t products = multiply_adds(graph, plain);
-    if (is_coded(node.inputs[0])) {
-      arithmetic.integer_multiply_adds += products;
-      continue;
-    }
-    arithmetic.float_multiply_adds += products;
-    const bool between = marked(after, node.inputs) && marked(before, node.outputs);
-    if (between || products > 0) {
-      arithmetic.float_nodes.push_back(fmt::format("{} ({})", node.name, node.op));
-    }
-  }
-  return arithmetic;
 }
 
 }  // namespace bitsmith

@@ -5,10 +5,12 @@
 #include <string>
 
 #include "formats/model.h"
-#include "runtime/network/network_executor.h"
 #include "runtime/network/network_operator.h"
 
 namespace bitsmith {
+
+// Of the names of operators on codes.
+inline constexpr const char* kCodePrefix = "int8.";
 
 struct IntegerGraph {
   Graph graph;
@@ -28,7 +30,5 @@ struct IntegerGraph {
 //   graph: with activations joined (lay_out.h)
 IntegerGraph lower_to_integers(const Graph& graph,
                                const std::map<std::string, CodedTensor>& parameters);
-
-NetworkArithmetic count_arithmetic(const IntegerGraph& lowered);
 
 }  // namespace bitsmith

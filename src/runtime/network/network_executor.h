@@ -10,21 +10,10 @@
 
 #include "core/thread_pool.h"
 #include "formats/model.h"
+#include "runtime/network/arithmetic.h"
 #include "runtime/network/network_operator.h"
 
 namespace bitsmith {
-
-// In which numbers a network is computed; see lower_to_integers.h.
-struct NetworkArithmetic {
-  int64_t integer_multiply_adds = 0;  // for one image, in matrices and convolutions
-  int64_t float_multiply_adds = 0;
-  // Nodes that compute in float32: all but copies, the quantization of inputs and what follows the
-  // last integer. "name (op)"
-  std::vector<std::string> float_nodes;
-
-  // From the quantized input to the numbers that leave the last layer, all is integers.
-  bool integer_only() const { return integer_multiply_adds > 0 && float_nodes.empty(); }
-};
 
 // An image's results are the same, bit for bit, whatever else is in the batch and for any number of
 // threads. A batch is cut into parts that fit the L2 cache and run on a thread each; fewer images
