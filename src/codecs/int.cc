@@ -104,26 +104,6 @@ class IntEncoder final : public Encoder {
   std::vector<float> zeros_;
 };
 
-float read_scale(const IntLayout& layout, const uint8_t* in, int64_t row, int64_t group) {
-  const int64_t vector = row / IntLayout::kPanelRows * layout.groups + group;
-  const int64_t index = vector * IntLayout::kPanelRows + row % IntLayout::kPanelRows;
-  uint16_t bits;
-  std::memcpy(&bits, in + layout.scales_offset + 2 * index, sizeof(bits));
-  return f16_to_float(bits);
-}
-
-float read_zero(const IntLayout& layout, const uint8_t* in, int64_t row, int64_t group) {
-  if (layout.symmetric) return layout.symmetric_zero();
-  const int64_t vector = row / IntLayout::kPanelRows * layout.groups + group;
-  const uint8_t* zeros = in + layout.zeros_offset + vector * layout.group_zero_bytes();
-  int zero = 0;
-  for (int bit = 0; bit < layout.bits; ++bit) {
-    const int64_t position = row % IntLayout::kPanelRows * layout.bits + bit;
-    zero |= ((zeros[position / 8] >> (position % 8)) & 1) << bit;
-  }
-  return static_cast<float>(zero);
-}
-
 class IntCodec final : public Codec {
  public:
   const PartInfo& info() const override { return info_; }
@@ -146,8 +126,8 @@ class IntCodec final : public Codec {
     for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
       layout.unpack_row(in, row, codes.data());
       for (int64_t group = 0; group < layout.groups; ++group) {
-        const float scale = read_scale(layout, in, row, group);
-        const float zero = read_zero(layout, in, row, group);
+        const float scale = layout.scale(in, row, group);
+        const float zero = layout.zero(in, row, group);
         const int64_t end = std::min((group + 1) * layout.group_cols, shape.cols);
         for (int64_t col = group * layout.group_cols; col < end; ++col) {
           *out++ = scale * (static_cast<float>(codes[static_cast<size_t>(col)]) - zero);

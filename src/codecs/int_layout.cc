@@ -1,6 +1,9 @@
 #include "codecs/int_layout.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "tensor/dtype.h"
 
 namespace bitsmith {
 
@@ -12,6 +15,26 @@ IntLayout::IntLayout(const MatrixShape& shape_in, int bits_in, int64_t group, bo
   zeros_offset = round_up_to_vector(scales_offset + panels * panel_scale_bytes());
   total_bytes = symmetric ? zeros_offset
                           : round_up_to_vector(zeros_offset + panels * groups * group_zero_bytes());
+}
+
+float IntLayout::scale(const uint8_t* in, int64_t row, int64_t group) const {
+  const int64_t vector = row / kPanelRows * groups + group;
+  const int64_t index = vector * kPanelRows + row % kPanelRows;
+  uint16_t number;
+  std::memcpy(&number, in + scales_offset + 2 * index, sizeof(number));
+  return f16_to_float(number);
+}
+
+float IntLayout::zero(const uint8_t* in, int64_t row, int64_t group) const {
+  if (symmetric) return symmetric_zero();
+  const int64_t vector = row / kPanelRows * groups + group;
+  const uint8_t* zeros = in + zeros_offset + vector * group_zero_bytes();
+  int zero = 0;
+  for (int bit = 0; bit < bits; ++bit) {
+    const int64_t position = row % kPanelRows * bits + bit;
+    zero |= ((zeros[position / 8] >> (position % 8)) & 1) << bit;
+  }
+  return static_cast<float>(zero);
 }
 
 }  // namespace bitsmith

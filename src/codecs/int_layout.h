@@ -38,6 +38,10 @@ struct IntLayout : CodePlanes {
   int64_t group_zero_bytes() const { return 2 * bits; }
   // The zero point of symmetric codes.
   float symmetric_zero() const { return bits == 1 ? 0.5F : static_cast<float>(1 << (bits - 1)); }
+
+  // The parameters of a group in the tensor's bytes.
+  float scale(const uint8_t* in, int64_t row, int64_t group) const;
+  float zero(const uint8_t* in, int64_t row, int64_t group) const;
 };
 
 }  // namespace bitsmith

@@ -15,7 +15,7 @@ struct TypeRow {
   size_t bytes;
   bool integer;
 };
-constexpr std::array<TypeRow, 15> kTypes = {{{kFloat, "float", 4, false},
+constexpr std::array<TypeRow, 17> kTypes = {{{kFloat, "float", 4, false},
                                              {kUint8, "uint8", 1, true},
                                              {kInt8, "int8", 1, true},
                                              {kUint16, "uint16", 2, true},
@@ -29,6 +29,8 @@ constexpr std::array<TypeRow, 15> kTypes = {{{kFloat, "float", 4, false},
                                              {kUint32, "uint32", 4, true},
                                              {kUint64, "uint64", 8, true},
                                              {kBfloat16, "bfloat16", 2, false},
+                                             {kUint4, "uint4", 0, true},
+                                             {kInt4, "int4", 0, true},
                                              {kUndefined, "undefined", 0, false}}};
 
 const TypeRow* find_type(ElementType type) {
@@ -55,6 +57,7 @@ class Reader {
   }
 
   void check_elements(Tensor& tensor, const std::vector<int64_t>& integers, bool typed) const;
+  void unpack_nibbles(Tensor& tensor, const std::vector<int64_t>& integers, bool typed) const;
   Attribute attribute(std::string_view message) const;
   FileNode node(std::string_view message) const;
   void shape(std::string_view message, ValueInfo& info) const;
@@ -85,11 +88,35 @@ std::vector<char> pack_integers(const std::vector<int64_t>& integers, size_t byt
   return packed;
 }
 
+// Elements of 4 bits as bytes: two in a byte of the file, the first one in the low bits.
+void Reader::unpack_nibbles(Tensor& tensor, const std::vector<int64_t>& integers,
+                            bool typed) const {
+  const std::vector<char> packed =
+      typed ? pack_integers(integers, 1) : std::vector<char>(tensor.raw.begin(), tensor.raw.end());
+  const auto count = static_cast<size_t>(tensor.count());
+  if (packed.size() != (count + 1) / 2) {
+    corrupt("tensor '{}' of {} {} needs {} bytes, it has {}", tensor.name,
+            element_type_name(tensor.type), to_string(tensor.shape), (count + 1) / 2,
+            packed.size());
+  }
+  const bool is_signed = tensor.type == kInt4;
+  tensor.type = is_signed ? kInt8 : kUint8;
+  tensor.raw = {};
+  tensor.typed.resize(count);
+  for (size_t i = 0; i < count; ++i) {
+    const int nibble = static_cast<unsigned char>(packed[i / 2]) >> (i % 2 == 0 ? 0 : 4) & 15;
+    tensor.typed[i] = static_cast<char>(is_signed && nibble > 7 ? nibble - 16 : nibble);
+  }
+}
+
 // Checks the extents and that there are as many elements as they ask for.
 void Reader::check_elements(Tensor& tensor, const std::vector<int64_t>& integers,
                             bool typed) const {
   if (!is_possible(tensor.shape) || tensor.shape.size() > kMaxRank) {
     corrupt("tensor '{}' has the impossible shape {}", tensor.name, to_string(tensor.shape));
+  }
+  if (!tensor.is_external && (tensor.type == kUint4 || tensor.type == kInt4)) {
+    return unpack_nibbles(tensor, integers, typed);
   }
   const size_t bytes = element_bytes(tensor.type);
   if (tensor.is_external || bytes == 0) return;

@@ -29,7 +29,9 @@ enum ElementType : int32_t {
   kDouble = 11,
   kUint32 = 12,
   kUint64 = 13,
-  kBfloat16 = 16
+  kBfloat16 = 16,
+  kUint4 = 21,  // two in a byte; read as kUint8 and kInt8
+  kInt4 = 22
 };
 size_t element_bytes(ElementType type);  // 0 for strings and types that bitsmith does not read
 bool is_integer(ElementType type);       // bool included

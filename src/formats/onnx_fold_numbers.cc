@@ -288,30 +288,55 @@ void fold_reduce(Lowering& node) {
   node.set(node.buffers().integers(x.type, keep ? Shape(x.shape.size(), 1) : Shape{}, {y}));
 }
 
+// Which scale belongs to an element of x: one for all, one for each position on `axis`, or one for
+// each `block_size` positions on it.
+struct ScaleIndex {
+  int64_t run = 1;       // elements after the axis
+  int64_t extent = 1;    // of the axis
+  int64_t block = 1;     // positions that share a scale
+  int64_t of_axis = 1;   // scales along the axis
+  bool per_run = false;  // blocks: one for each position of all axes
+
+  size_t operator()(int64_t i) const {
+    const int64_t position = i / run % extent / block;
+    if (!per_run) return static_cast<size_t>(position);
+    return static_cast<size_t>((i / run / extent * of_axis + position) * run + i % run);
+  }
+};
+
+ScaleIndex scale_index(const Lowering& node, const Shape& x, const Shape& scale) {
+  const int64_t block = node.integer("block_size", 0);
+  ScaleIndex index;
+  if (block == 0 && *element_count(scale) == 1) return index;
+  const size_t axis = node.axis(node.integer("axis", 1), x.size());
+  index.run = std::max<int64_t>(1, *element_count(std::span(x).subspan(axis + 1)));
+  index.extent = std::max<int64_t>(1, x[axis]);
+  Shape expected = {x[axis]};
+  if (block != 0) {
+    if (block < 0) node.corrupt(fmt::format("a block_size of {}", block));
+    index.block = block;
+    index.of_axis = index.extent / block + (index.extent % block != 0 ? 1 : 0);
+    index.per_run = true;
+    expected = x;
+    expected[axis] = index.of_axis;
+  }
+  if (scale != expected) node.corrupt("scales do not fit the tensor");
+  return index;
+}
+
 // (q - zero point) * scale: quantized weights become numbers.
 void fold_dequantize_linear(Lowering& node) {
   const Constant& q = node.constant(0);
-  if (node.integer("block_size", 0) != 0) node.unsupported("block_size");
-  const auto scales = node.constant(1).count();
-  int64_t run = 1;  // consecutive elements of one scale
-  int64_t channels = 1;
-  if (scales != 1) {
-    const size_t axis = node.axis(node.integer("axis", 1), q.shape.size());
-    channels = q.shape[axis];
-    run = *element_count(std::span(q.shape).subspan(axis + 1));
-  }
-  if (scales != channels || (node.has(2) && node.constant(2).count() != channels)) {
-    node.corrupt("scales or zero points do not fit the tensor");
-  }
+  const ScaleIndex index = scale_index(node, q.shape, node.constant(1).shape);
   const std::vector<double> scale = numbers_of(node.constant(1));
   std::vector<double> zero_point(scale.size(), 0);
   if (node.has(2)) zero_point = numbers_of(node.constant(2));
-  const size_t count = static_cast<size_t>(q.count());
-  Buffers::Buffer& buffer = node.buffers().add(count * sizeof(float));
+  if (zero_point.size() != scale.size()) node.corrupt("zero points do not fit the scales");
+  Buffers::Buffer& buffer = node.buffers().add(static_cast<uint64_t>(q.count()) * sizeof(float));
   const std::vector<double> codes = numbers_of(q);
-  for (size_t i = 0; i < count; ++i) {
-    const size_t channel = i / static_cast<size_t>(run) % scale.size();
-    const auto x = static_cast<float>((codes[i] - zero_point[channel]) * scale[channel]);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const size_t at = index(static_cast<int64_t>(i));
+    const auto x = static_cast<float>((codes[i] - zero_point[at]) * scale[at]);
     std::memcpy(buffer.data() + i * sizeof(float), &x, sizeof(float));
   }
   node.set({kFloat, q.shape,

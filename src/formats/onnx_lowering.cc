@@ -47,14 +47,18 @@ std::map<std::string_view, Rule>& fold_rules() {
   return table;
 }
 
-std::string ImportState::unique_name(std::string_view wanted) {
+std::string plain_name(std::string_view wanted) {
   std::string name;
   for (const char c : wanted) {
     const bool plain = c > ' ' && c < 0x7f && c != '"' && c != '\\';
     name += c == '/' ? '.' : plain ? c : '_';
   }
   name.erase(0, name.find_first_not_of('.'));
-  if (name.empty()) name = "node";
+  return name.empty() ? "node" : name;
+}
+
+std::string ImportState::unique_name(std::string_view wanted) {
+  const std::string name = plain_name(wanted);
   std::string numbered = name;
   for (int i = 2; !names.insert(numbered).second; ++i) numbered = fmt::format("{}.{}", name, i);
   return numbered;

@@ -23,6 +23,9 @@ struct Operand {
   ValueId value = kNoValue;
 };
 
+// What a name of the file becomes: printable ASCII, '/' replaced by '.'.
+std::string plain_name(std::string_view wanted);
+
 // The state of an import. Rules see it through Lowering.
 struct ImportState {
   ImportState(Model& m, std::string file_name, int64_t opset_version, uint64_t limit_bytes)
@@ -37,7 +40,7 @@ struct ImportState {
   std::map<std::pair<const char*, std::string>, ValueId> parameters;  // by elements and shape, role
   ValueId last_batch = kNoValue;  // the last value made whose first extent is B
 
-  // A name of its own: printable ASCII, '/' replaced by '.', numbered if taken.
+  // A plain name of its own, numbered if taken.
   std::string unique_name(std::string_view wanted);
   // The constant as a parameter of the graph. float32, float16 and bfloat16 stay where they lie.
   ValueId parameter(const Constant& constant, std::string_view wanted_name, std::string_view role);

@@ -1,86 +1,30 @@
 // Small ONNX files made by hand, for tests and seeds of fuzzers.
 #pragma once
 
-#include <bit>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "formats/onnx_writer.h"
+
 namespace bitsmith::onnx_testing {
 
-// A message in protobuf's wire format, field by field.
-class Message {
- public:
-  Message& integer(uint64_t field, int64_t value) {
-    varint(field << 3);
-    varint(static_cast<uint64_t>(value));
-    return *this;
-  }
-  Message& number(uint64_t field, float value) {
-    varint(field << 3 | 5);
-    append(&value, sizeof(value));
-    return *this;
-  }
-  Message& text(uint64_t field, std::string_view value) {
-    varint(field << 3 | 2);
-    varint(value.size());
-    bytes_ += value;
-    return *this;
-  }
-  Message& message(uint64_t field, const Message& value) { return text(field, value.bytes_); }
-
-  const std::string& bytes() const { return bytes_; }
-
- private:
-  void varint(uint64_t value) {
-    for (; value >= 0x80; value >>= 7) bytes_ += static_cast<char>(value | 0x80);
-    bytes_ += static_cast<char>(value);
-  }
-  void append(const void* data, size_t size) {
-    bytes_.append(static_cast<const char*>(data), size);
-  }
-
-  std::string bytes_;
-};
-
-inline Message attribute(std::string_view name, int64_t value) {
-  return Message().text(1, name).integer(3, value).integer(20, 2);
-}
-inline Message attribute(std::string_view name, float value) {
-  return Message().text(1, name).number(2, value).integer(20, 1);
-}
-inline Message attribute(std::string_view name, std::string_view value) {
-  return Message().text(1, name).text(4, value).integer(20, 3);
-}
-inline Message attribute(std::string_view name, const std::vector<int64_t>& values) {
-  Message message;
-  message.text(1, name);
-  for (const int64_t value : values) message.integer(8, value);
-  return message.integer(20, 7);
-}
+using onnx::attribute;
+using Message = ProtobufMessage;
 
 inline Message node(std::string_view op, std::string_view name,
                     const std::vector<std::string>& inputs, const std::vector<std::string>& outputs,
                     const std::vector<Message>& attributes = {}) {
-  Message message;
-  for (const std::string& input : inputs) message.text(1, input);
-  for (const std::string& output : outputs) message.text(2, output);
-  message.text(3, name).text(4, op);
-  for (const Message& a : attributes) message.message(5, a);
-  return message;
+  return onnx::node_message(op, name, inputs, outputs, attributes);
 }
 
 // A tensor with raw data, of the element type of T.
 template <class T>
 Message tensor(std::string_view name, int32_t type, const std::vector<int64_t>& shape,
                const std::vector<T>& elements) {
-  Message message;
-  for (const int64_t extent : shape) message.integer(1, extent);
-  message.integer(2, type).text(8, name);
-  return message.text(
-      9, {reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(T)});
+  return onnx::tensor_header(name, static_cast<onnx::ElementType>(type), shape)
+      .text(9, {reinterpret_cast<const char*>(elements.data()), elements.size() * sizeof(T)});
 }
 inline Message floats(std::string_view name, const std::vector<int64_t>& shape,
                       const std::vector<float>& elements) {
@@ -93,19 +37,8 @@ inline Message int64s(std::string_view name, const std::vector<int64_t>& shape,
 
 // A value of float32; an extent below 0 is open.
 inline Message value_info(std::string_view name, const std::vector<int64_t>& shape,
-                          int32_t type = 1) {
-  Message extents;
-  for (const int64_t extent : shape) {
-    Message dimension;
-    if (extent < 0) {
-      dimension.text(2, "N");
-    } else {
-      dimension.integer(1, extent);
-    }
-    extents.message(1, dimension);
-  }
-  const Message tensor_type = Message().integer(1, type).message(2, extents);
-  return Message().text(1, name).message(2, Message().message(1, tensor_type));
+                          int32_t type = onnx::kFloat) {
+  return onnx::value_info(name, static_cast<onnx::ElementType>(type), shape);
 }
 
 struct Network {

@@ -23,9 +23,9 @@ class Recognizer {
 
   void run() {
     using Pattern = bool (Recognizer::*)(Node&);
-    constexpr std::array<Pattern, 5> kPatterns = {&Recognizer::silu, &Recognizer::hard_swish,
-                                                  &Recognizer::gelu, &Recognizer::layer_norm,
-                                                  &Recognizer::linear_bias};
+    constexpr std::array<Pattern, 6> kPatterns = {
+        &Recognizer::silu,       &Recognizer::hard_swish,  &Recognizer::gelu,
+        &Recognizer::layer_norm, &Recognizer::linear_bias, &Recognizer::narrow_codes};
     for (Node& node : graph_.nodes) {
       for (const Pattern pattern : kPatterns) {
         if ((this->*pattern)(node)) break;
@@ -248,6 +248,24 @@ class Recognizer {
       return true;
     }
     return false;
+  }
+
+  bool narrow_codes(Node& node) {
+    if (node.op != "clip") return false;
+    const Node* codes = only_made_by(node.inputs[0], "quantize");
+    if (codes == nullptr) return false;
+    const double low = std::ceil(node.number("low"));
+    const double high = std::floor(node.number("high"));
+    const auto lowest = static_cast<double>(codes->integer("low"));
+    const auto highest = static_cast<double>(codes->integer("high"));
+    if (low != node.number("low") || high != node.number("high") || low >= high || low < lowest ||
+        high > highest) {
+      return false;
+    }
+    Attributes attributes = codes->attributes;
+    attributes["low"] = static_cast<int64_t>(low);
+    attributes["high"] = static_cast<int64_t>(high);
+    return become(node, "quantize", std::vector<ValueId>(codes->inputs), std::move(attributes));
   }
 
   Graph& graph_;

@@ -18,6 +18,7 @@ using ScalarSource = std::function<std::optional<double>(ValueId)>;
 //   (x - mean(x)) / sqrt(mean((x - mean(x))²) + ε) over the last axis, then * weight, + bias
 //                                                        -> layer_norm
 //   linear without a bias, + bias [O]                    -> linear with it
+//   clip of quantize to fewer codes                      -> quantize to those
 // The last node of each pattern becomes the new one and keeps its name; those before it are left
 // for remove_dead_nodes. Roles of parameters that become a norm's or a bias change to theirs.
 void recognize_patterns(Graph& graph, const ScalarSource& scalar);

@@ -4,12 +4,12 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 
 #include "core/random.h"
 #include "formats/checkpoint.h"
 #include "formats/fold_batch_norm.h"
 #include "formats/onnx.h"
+#include "reference/onnx_runtime_testing.h"
 #include "reference/reference_testing.h"
 #include "runtime/network/network_executor.h"
 
@@ -17,6 +17,7 @@ namespace bitsmith {
 namespace {
 
 namespace fs = std::filesystem;
+using reference_testing::OnnxRuntime;
 using reference_testing::run_network;
 
 fs::path data_folder() {
@@ -67,7 +68,7 @@ bool is_refused(const fs::path& path, std::string& reason) {
   }
 }
 
-class OnnxNetworks : public testing::Test {
+class OnnxNetworks : public ::testing::Test {
  protected:
   void SetUp() override {
     if (networks().empty())
@@ -78,14 +79,11 @@ class OnnxNetworks : public testing::Test {
 };
 
 TEST_F(OnnxNetworks, AgreeWithOnnxRuntime) {
-  const fs::path folder = fs::path(BITSMITH_SOURCE_DIR) / "tests/onnx";
-  const std::string script = (folder / "run.js").string();
-  if (std::system(fmt::format("node '{}' - >/dev/null 2>&1", script).c_str()) != 0) {
-    GTEST_SKIP() << "onnxruntime-node is not there: npm install --ignore-scripts onnxruntime-node "
-                    "in tests/onnx";
-  }
-  const fs::path work = fs::path(testing::TempDir()) / "onnx-networks";
-  fs::create_directories(work);
+  if (!OnnxRuntime::is_there()) GTEST_SKIP() << OnnxRuntime::kMissing;
+  const testing::TemporaryFolder folder;
+  OnnxRuntime runtime(folder.path());
+  std::vector<std::vector<at::Tensor>> outputs;
+  std::vector<fs::path> files;
   for (const fs::path& path : networks()) {
     std::string reason;
     if (is_refused(path, reason)) {
@@ -95,27 +93,17 @@ TEST_F(OnnxNetworks, AgreeWithOnnxRuntime) {
     }
     const Model model = open_model(path);
     const at::Tensor input = random_input(model, 2);
-    std::ofstream(work / "input", std::ios::binary)
-        .write(reinterpret_cast<const char*>(input.data_ptr<float>()), input.numel() * 4);
-    const std::string command =
-        fmt::format("node '{}' '{}' '{}' '{}' {}", script, path.string(), (work / "input").string(),
-                    (work / "output").string(), fmt::join(input.sizes().vec(), " "));
-    ASSERT_EQ(std::system(command.c_str()), 0) << command;
-    std::ifstream file(work / "output", std::ios::binary);
-    const std::vector<at::Tensor> got = run_network(model, {input});
-    std::vector<at::Tensor> expected;
-    for (const at::Tensor& y : got) {
-      std::vector<float> numbers(static_cast<size_t>(y.numel()));
-      file.read(reinterpret_cast<char*>(numbers.data()), y.numel() * 4);
-      expected.push_back(reference_testing::float_tensor(numbers, y.sizes().vec()));
-    }
-    ASSERT_TRUE(file.good()) << path;
-    const double difference = relative_difference(got, expected);
-    fmt::print("{}: {:.2e}\n", path.filename().string(), difference);
-    // Sums of some thousand products in another order, through tens of layers.
-    EXPECT_LE(difference, 1e-4) << path;
+    outputs.push_back(run_network(model, {input}));
+    runtime.add(path, input, outputs.back());
+    files.push_back(path);
   }
-  fs::remove_all(work);
+  const std::vector<std::vector<at::Tensor>> expected = runtime.run();
+  for (size_t i = 0; i < files.size(); ++i) {
+    const double difference = relative_difference(outputs[i], expected[i]);
+    fmt::print("{}: {:.2e}\n", files[i].filename().string(), difference);
+    // Sums of some thousand products in another order, through tens of layers.
+    EXPECT_LE(difference, 1e-4) << files[i];
+  }
 }
 
 TEST_F(OnnxNetworks, FoldedBatchNormsChangeRoundingOnly) {
@@ -183,7 +171,7 @@ TEST_F(OnnxNetworks, NativeExecutorAgreesWithTheReference) {
 }
 
 TEST_F(OnnxNetworks, SurviveACheckpoint) {
-  const fs::path file = fs::path(testing::TempDir()) / "network.bitsmith";
+  const fs::path file = fs::path(::testing::TempDir()) / "network.bitsmith";
   const Model model = open_model(data_folder() / "cnn/cifar10-resnet/cifar10_resnet20.onnx");
   CheckpointContents contents;
   contents.graph = model.graph;

@@ -454,6 +454,27 @@ class CommandLine(unittest.TestCase):
         self.fails(2, "export", self.model, "-o", path, "--format", "nonsense", "--quiet")
         self.assertIn("truncated", self.truncated(path))
 
+    def test_export_onnx(self):
+        net = os.path.join(self.folder, "export-me.onnx")
+        path = os.path.join(self.folder, "exported.onnx")
+        write_network(net)
+        text = self.works("export", net, "-o", path, "--format", "onnx")
+        self.assertIn("opset 13", text)
+        self.assertIn("read again and compared", text)
+        images = write_images(self.folder)
+        result = json.loads(self.works("eval", path, "--images", images, "--json",
+                                       "--against", net))
+        self.assertEqual(result["model"]["top1"]["value"], 0.8)
+        self.assertEqual(result["comparison"]["kl_nats"]["value"], 0)
+        self.works("export", net, "-o", path, "--format", "onnx", "--float")
+        for arguments in (["--float"], ["--format", "onnx", "--type", "q4_k"],
+                          ["--format", "onnx", "--steps", "3"]):
+            self.assertIn("--format", self.fails(2, "export", net, "-o", path, *arguments))
+        self.assertIn("--format gguf",
+                      self.fails(5, "export", self.model, "-o", path + "x", "--format", "onnx"))
+        self.assertFalse(os.path.exists(path + "x"))
+        self.assertIn("truncated", self.truncated(path))
+
     def truncated(self, path):
         with open(path, "rb") as file:
             good = file.read()
