@@ -14,20 +14,19 @@ int64_t row_elements(const Shape& shape) {
   return count;
 }
 
-void leave_out_softmax(Graph& graph) {
+}  // namespace
+
+ValueId logits_of(const Graph& graph) {
+  const ValueId output = graph.outputs.at(0);
   for (const Node& node : graph.nodes) {
-    if (node.op != "softmax" || node.outputs[0] != graph.outputs[0]) continue;
+    if (node.op != "softmax" || node.outputs[0] != output) continue;
     // Over all classes, not over each of several predictions.
     const Shape& shape = graph.value(node.inputs[0]).shape;
     const auto axis = static_cast<size_t>(node.integer("axis"));
-    if (axis == 0 || shape[axis] != row_elements(shape)) return;
-    graph.outputs[0] = node.inputs[0];
-    break;
+    return axis == 0 || shape[axis] != row_elements(shape) ? output : node.inputs[0];
   }
-  remove_dead_nodes(graph);
+  return output;
 }
-
-}  // namespace
 
 NetworkClassifier::NetworkClassifier(Model model, ThreadPool& pool) {
   const Graph& graph = model.graph;
@@ -35,7 +34,8 @@ NetworkClassifier::NetworkClassifier(Model model, ThreadPool& pool) {
     fail(ErrorCode::kUnsupported, "'{}' has {} inputs and {} outputs; a classifier has one of each",
          model.path.string(), graph.inputs.size(), graph.outputs.size());
   }
-  leave_out_softmax(model.graph);
+  model.graph.outputs[0] = logits_of(graph);
+  remove_dead_nodes(model.graph);
   executor_ = std::make_unique<NetworkExecutor>(std::move(model), pool);
   classes_ = row_elements(executor_->outputs()[0]);
 }

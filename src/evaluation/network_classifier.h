@@ -9,6 +9,10 @@
 
 namespace bitsmith {
 
+// What a classifier says before a softmax over all classes, if that is what the graph ends with;
+// else its output.
+ValueId logits_of(const Graph& graph);
+
 class NetworkClassifier {
  public:
   // A softmax at the end is left out: its input are the logits. Throws kUnsupported for networks of

@@ -1,4 +1,5 @@
 // Operators of graph/operators_convolution.h in torch.
+#include <algorithm>
 #include <limits>
 
 #include "reference/operators.h"
@@ -25,7 +26,12 @@ at::Tensor padded(const Node& node, const at::Tensor& x, double value) {
 at::Tensor conv(const Node& node, const Inputs& in) {
   const std::vector<int64_t>& strides = node.integers("strides");
   const std::vector<int64_t> none(strides.size(), 0);
-  return at::convolution(padded(node, in[0], 0), in[1], in[2], strides, none,
+  // Torch pads both ends alike; where that will do, a padded copy is spared.
+  const std::vector<int64_t>& pads = node.integers("pads");
+  const auto half = pads.begin() + static_cast<std::ptrdiff_t>(strides.size());
+  const bool alike = std::equal(pads.begin(), half, half);
+  return at::convolution(alike ? in[0] : padded(node, in[0], 0), in[1], in[2], strides,
+                         alike ? std::vector<int64_t>(pads.begin(), half) : none,
                          node.integers("dilations"), false, none, node.integer("groups"));
 }
 
