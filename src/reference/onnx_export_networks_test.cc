@@ -297,6 +297,59 @@ TEST_P(OnnxExportNetworks, QuantizedOnesAgreeWithOnnxRuntime) {
   }
 }
 
+// Matrices of codes that floats are multiplied by: per channel and in blocks, with and without zero
+// points, rows and sequences.
+TEST(OnnxExportMatrices, AgreeWithOnnxRuntime) {
+  if (!OnnxRuntime::is_there()) GTEST_SKIP() << OnnxRuntime::kMissing;
+  at::set_num_threads(1);
+  const TemporaryFolder folder;
+  OnnxRuntime runtime(folder.path());
+  std::vector<std::vector<at::Tensor>> expected;
+  std::vector<std::string> cases;
+  std::vector<double> bounds;
+  constexpr int64_t kChannels = 64;
+  constexpr int64_t kOutputs = 24;
+  for (const int bits : {1, 2, 3, 4, 5, 8}) {
+    for (const int64_t group : {0, 16, 24, 32}) {
+      for (const bool symmetric : {false, true}) {
+        for (const Shape& shape : {Shape{kBatch, kChannels}, Shape{kBatch, 3, kChannels}}) {
+          Model model;
+          Graph& g = model.graph;
+          const Scheme scheme("int", {{"bits", bits}, {"group", group}, {"symmetric", symmetric}});
+          std::vector<float> numbers(kChannels * kOutputs);
+          Random random(5);
+          for (float& x : numbers) x = static_cast<float>(random.normal());
+          ThreadPool pool(1);
+          set_parameter(model, "w", {kOutputs, kChannels}, scheme,
+                        testing::encode(scheme, {kOutputs, kChannels}, numbers, pool).bytes);
+          const std::vector<float> ones(kOutputs, 1);
+          const auto bytes = std::as_bytes(std::span(ones));
+          set_parameter(model, "b", {kOutputs}, plain(), {bytes.begin(), bytes.end()});
+          const ValueId w = g.add_parameter("w", {kOutputs, kChannels}, "linear.weight");
+          const ValueId b = g.add_parameter("b", {kOutputs}, "linear.bias");
+          g.outputs = {ops::linear(g, "y", g.add_input("x", shape), w, b)};
+          const at::Tensor x = random_images(model, 4);
+          const fs::path file = folder / fmt::format("{}.onnx", cases.size());
+          EXPECT_TRUE(export_onnx(file, model).notes.empty());
+          expected.push_back(reference_testing::run_network(model, {x}));
+          runtime.add(file, x, expected.back());
+          // It may round activations to 8 bits, by at most half of the largest / 127.
+          const at::Tensor rows = reference_testing::float_tensor(model.parameter("w").decode_all(),
+                                                                  {kOutputs, kChannels});
+          const at::Tensor weights = rows.abs().sum(1).max() * x.abs().max();
+          bounds.push_back(1.01 * weights.item<double>() / 254);
+          cases.push_back(fmt::format("{}, {}", scheme.label(), to_string(shape)));
+        }
+      }
+    }
+  }
+  const std::vector<std::vector<at::Tensor>> got = runtime.run();
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const at::Tensor difference = got[i][0] - expected[i][0];
+    EXPECT_LE(difference.abs().max().item<double>(), bounds[i]) << cases[i];
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, OnnxExportNetworks, ::testing::ValuesIn(kNetworks),
                          [](const auto& tested) {
                            std::string name = fs::path(tested.param).stem().string();
