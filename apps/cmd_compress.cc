@@ -35,8 +35,9 @@ void add_compress(CLI::App& app) {
       "small.bitsmith\n"
       "  bitsmith compress models/classics-7m --to gguf --size 3MB --calibration novels.txt -o "
       "small.gguf\n"
-      "  bitsmith compress models/classics-7m --to gguf --type Q4_K_M -o small.gguf\n\n"
-      "Never evaluate on the text that you calibrate with.\n"
+      "  bitsmith compress models/classics-7m --to gguf --type Q4_K_M -o small.gguf\n"
+      "  bitsmith compress net.onnx --bits 4 --calibration train.tar -o small.bitsmith\n\n"
+      "Never evaluate on the text or the images that you calibrate with.\n"
       "Ctrl-C, a crash or kill -9 lose nothing: the same command goes on where it stopped. "
       "Finished\n"
       "steps lie in <output>.partial/ until the end.");

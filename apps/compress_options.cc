@@ -9,7 +9,7 @@ namespace bitsmith {
 
 void CompressOptions::add_common(CLI::App& command) {
   command
-      .add_option("MODEL", request.model, "a Hugging Face folder, a GGUF file or a .bitsmith file")
+      .add_option("MODEL", request.model, "a Hugging Face folder, a GGUF, ONNX or .bitsmith file")
       ->required();
   recipe_option =
       command
@@ -23,8 +23,10 @@ void CompressOptions::add_common(CLI::App& command) {
       "--entropy",
       [this](const std::string& id) { request.overrides.push_back("encode.id=\"" + id + "\""); },
       "lossless coding of the file: huffman, rans or none (default: the recipe's)");
-  command.add_option("--calibration", request.calibration,
-                     "text like what the model will see; without it the model writes its own");
+  CLI::Option* calibration = command.add_option(
+      "--calibration", request.calibration,
+      "text like what the model will see (without it the model writes its own), or images");
+  add_image_options(command, images, calibration);
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();
   command
@@ -60,6 +62,26 @@ void CompressOptions::add_target(CLI::App& command) {
   size_option->excludes(type);
 }
 
+void CompressOptions::open_calibration(CompressRequest& result) const {
+  const Model model = open_model(request.model);
+  if (is_language_model(model.graph)) {
+    if (images != ImageOptions()) {
+      fail(ErrorCode::kInvalidArgument,
+           "'{}' is a language model: --labels, --preprocess and the like are for images",
+           request.model.string());
+    }
+    return;
+  }
+  if (request.calibration.empty()) return;
+  ImageOptions options = images;
+  options.images = request.calibration.string();
+  CalibrationImages opened;
+  opened.dataset = open_images(options);
+  opened.preprocessing = choose_preprocessing(options, model, *opened.dataset);
+  opened.label_offset = choose_label_offset(options, model);
+  result.images = std::move(opened);
+}
+
 CompressRequest CompressOptions::finish() const {
   CompressRequest result = request;
   if (recipe_option != nullptr && recipe_option->count() == 0) {
@@ -69,6 +91,7 @@ CompressRequest CompressOptions::finish() const {
   if (result.ram_bytes < uint64_t{256} << 20) {
     fail(ErrorCode::kInvalidArgument, "--ram {}: at least 256MiB are needed", ram);
   }
+  open_calibration(result);
   if (bits_option != nullptr && bits_option->count() > 0) result.budget.bits = bits;
   if (size_option != nullptr && size_option->count() > 0) {
     result.budget.file_bytes = parse_size(size, "--size");

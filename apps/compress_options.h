@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "image_options.h"
 #include "pipeline/compress.h"
 
 namespace bitsmith {
@@ -11,6 +12,7 @@ namespace bitsmith {
 // Holds the text of options until they are parsed.
 struct CompressOptions {
   CompressRequest request;
+  ImageOptions images;  // how images become inputs, for networks of images
   std::string ram = "4GB";
   std::string size;
   double bits = 0;
@@ -25,9 +27,12 @@ struct CompressOptions {
   void add_budget(CLI::App& command);
   // Adds these, --to and --type.
   void add_target(CLI::App& command);
-  // The request, with sizes and budgets read, and the usual recipe of the output format if none is
-  // named; throws kInvalidArgument.
+  // The request, with sizes and budgets read, calibration images opened, and the usual recipe of
+  // the output format if none is named; throws kInvalidArgument.
   CompressRequest finish() const;
+
+ private:
+  void open_calibration(CompressRequest& result) const;
 };
 
 void add_compress(CLI::App& app);

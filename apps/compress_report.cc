@@ -16,6 +16,10 @@ std::string kl_text(const std::optional<double>& kl) {
   return kl ? fmt::format("{:.5f}", *kl) : "-";
 }
 
+std::string percent(const Estimate& estimate) {
+  return format_estimate(100 * estimate.value, 100 * estimate.error) + " %";
+}
+
 // Matrices of one role and scheme in one row.
 void print_by_role(const CompressReport& report) {
   struct Sum {
@@ -97,17 +101,21 @@ void print_compress_report(const CompressReport& report, bool all_tensors) {
                right("measured KL, nats"), right("top-1 agreement")});
   table.add_row({"original", format_count(static_cast<int64_t>(plan.original_bytes)),
                  fmt::format("{:.3f}", plan.original_bpw()), "0", "0", "100 %"});
-  const auto* divergence =
-      report.quality && report.quality->divergence ? &*report.quality->divergence : nullptr;
-  table.add_row(
-      {report.planned ? "planned" : "compressed",
-       format_count(static_cast<int64_t>(report.tensor_bytes)), fmt::format("{:.3f}", report.bpw()),
-       kl_text(plan.predicted_kl_nats),
-       divergence ? format_estimate(divergence->kl_nats.value, divergence->kl_nats.error) : "-",
-       divergence ? format_estimate(100 * divergence->top1_agreement.value,
-                                    100 * divergence->top1_agreement.error) +
-                        " %"
-                  : "-"});
+  // What was lost, of texts or of images.
+  const Estimate* kl = nullptr;
+  const Estimate* agreement = nullptr;
+  if (report.quality && report.quality->divergence) {
+    kl = &report.quality->divergence->kl_nats;
+    agreement = &report.quality->divergence->top1_agreement;
+  } else if (report.accuracy && report.accuracy->comparison) {
+    kl = &report.accuracy->comparison->kl_nats;
+    agreement = &report.accuracy->comparison->agreement;
+  }
+  table.add_row({report.planned ? "planned" : "compressed",
+                 format_count(static_cast<int64_t>(report.tensor_bytes)),
+                 fmt::format("{:.3f}", report.bpw()), kl_text(plan.predicted_kl_nats),
+                 kl != nullptr ? format_estimate(kl->value, kl->error) : "-",
+                 agreement != nullptr ? percent(*agreement) : "-"});
   fmt::print("{}\n", table.text());
   FactList facts;
   facts.add("recipe", report.recipe);
@@ -126,9 +134,18 @@ void print_compress_report(const CompressReport& report, bool all_tensors) {
     facts.add("peak memory",
               fmt::format("{} (estimated {})", format_bytes(report.peak_memory_bytes),
                           format_bytes(report.estimated_memory_bytes)));
-    if (divergence) {
+    if (report.quality) {
       facts.add("measured on", fmt::format("{} held-out calibration tokens, native executor",
                                            format_count(report.quality->model.tokens)));
+    }
+    if (report.accuracy) {
+      facts.add("measured on", fmt::format("{} held-out calibration images, native executor",
+                                           format_count(report.accuracy->images)));
+      if (report.accuracy->model.images > 0) {
+        facts.add("top-1 on them",
+                  fmt::format("{}, of the original {}", percent(report.accuracy->model.top1),
+                              percent(report.accuracy->original->top1)));
+      }
     }
     facts.add("verified", "sizes, bytes, finite values and every tensor's error, read back");
   }

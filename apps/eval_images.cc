@@ -55,10 +55,10 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
          to_string(classifier.input()), to_string(reference->input()));
   }
   const auto dataset = open_images(options);
-  const Preprocessing preprocessing = choose_preprocessing(options, classifier.input(), *dataset);
+  const Preprocessing preprocessing = choose_preprocessing(options, model, *dataset);
   AccuracyOptions accuracy;
   accuracy.batch = 64;
-  accuracy.label_offset = options.label_offset;
+  accuracy.label_offset = choose_label_offset(options, model);
   const Classifier measured = [&](auto inputs, int64_t count) { return classifier(inputs, count); };
   const Classifier compared = [&](auto inputs, int64_t count) {
     return (*reference)(inputs, count);
@@ -67,7 +67,7 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
       measured, reference ? &compared : nullptr, *dataset, preprocessing, accuracy, pool, progress);
   if (!json) {
     fmt::print("{}: {} images of {} classes; {}\n\n", options.images,
-               format_count(evaluation.model.images), format_count(classifier.classes()),
+               format_count(evaluation.images), format_count(classifier.classes()),
                describe(preprocessing, classifier.input()));
     print(evaluation, model, original, classifier.executor().arithmetic());
     return;

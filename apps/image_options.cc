@@ -79,12 +79,16 @@ json extents_json(const std::string& text, const char* option) {
 }  // namespace
 
 CLI::Option* add_image_options(CLI::App& command, ImageOptions& options) {
-  const std::string group = "Images";
   CLI::Option* images =
       command.add_option("--images", options.images, "folder, .tar, MNIST, CIFAR-10, .npy or raw");
-  images->group(group);
+  images->group("Images");
+  add_image_options(command, options, images);
+  return images;
+}
+
+void add_image_options(CLI::App& command, ImageOptions& options, CLI::Option* source) {
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->needs(images)->group(group);
+    return command.add_option(name, value, help)->needs(source)->group("Images");
   };
   add("--labels", options.labels, "idx, .npy or text (default: what the images bring)");
   add("--raw", options.raw, "height x width x channels of images without a header: 32x32x3");
@@ -104,7 +108,6 @@ CLI::Option* add_image_options(CLI::App& command, ImageOptions& options) {
       ->check(CLI::Range(-1000000, 1000000));
   add("--limit", options.limit, "use this many images, spread over all")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
-  return images;
 }
 
 std::unique_ptr<ImageDataset> open_images(const ImageOptions& options) {
@@ -119,14 +122,18 @@ std::unique_ptr<ImageDataset> open_images(const ImageOptions& options) {
   return options.limit > 0 ? spread_images(std::move(dataset), options.limit) : std::move(dataset);
 }
 
-Preprocessing choose_preprocessing(const ImageOptions& options, const Shape& input,
+Preprocessing choose_preprocessing(const ImageOptions& options, const Model& model,
                                    const ImageDataset& dataset) {
+  const Shape& input = model.graph.value(model.graph.inputs.at(0)).shape;
   const Image first = dataset.image(0);
   if (!first.values.empty()) return {};  // inputs as they are
   const auto [channels, last] = channels_of(input, first);
   const bool scaled = !options.scale.empty() || !options.mean.empty() || !options.deviation.empty();
   const std::string by_default = scaled ? "none" : channels == 1 ? "unit" : "imagenet";
-  json result = presets().at(options.preprocess.empty() ? by_default : options.preprocess);
+  const bool known = model.metadata.is_object() && model.metadata.contains("preprocessing") &&
+                     options.preprocess.empty() && !scaled;
+  json result = known ? Preprocessing::from_json(model.metadata["preprocessing"]).to_json()
+                      : presets().at(options.preprocess.empty() ? by_default : options.preprocess);
   if (channels > 0) result["channels"] = channels;
   result["layout"] = last ? "nhwc" : "nchw";
   if (!options.layout.empty()) result["layout"] = options.layout;
@@ -149,6 +156,13 @@ Preprocessing choose_preprocessing(const ImageOptions& options, const Shape& inp
          to_string(input), to_string(got));
   }
   return preprocessing;
+}
+
+int64_t choose_label_offset(const ImageOptions& options, const Model& model) {
+  if (options.label_offset) return *options.label_offset;
+  const bool known = model.metadata.is_object() && model.metadata.contains("label_offset") &&
+                     model.metadata["label_offset"].is_number_integer();
+  return known ? model.metadata["label_offset"].get<int64_t>() : 0;
 }
 
 std::string describe(const Preprocessing& p, const Shape& input) {

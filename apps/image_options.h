@@ -4,8 +4,10 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "formats/model.h"
 #include "images/dataset.h"
 #include "images/preprocessing.h"
 
@@ -23,12 +25,16 @@ struct ImageOptions {
   std::string mean;
   std::string deviation;
   std::string layout;
-  int64_t label_offset = 0;
+  std::optional<int64_t> label_offset;
   int64_t limit = 0;
+
+  friend bool operator==(const ImageOptions&, const ImageOptions&) = default;
 };
 
 // Adds --images and what belongs to it; returns --images.
 CLI::Option* add_image_options(CLI::App& command, ImageOptions& options);
+// Adds what belongs to images that `source` names.
+void add_image_options(CLI::App& command, ImageOptions& options, CLI::Option* source);
 
 // For the footer of a command's help.
 inline constexpr const char* kImageHelp =
@@ -41,12 +47,14 @@ inline constexpr const char* kImageHelp =
 
 std::unique_ptr<ImageDataset> open_images(const ImageOptions& options);
 
-// What the options say; what they leave open is taken from the network's input and the images:
-// layout and channels, the size (images of another size are resized), and the scale of pixels
-// (--preprocess imagenet for colour, unit for grey). kInvalidArgument if that cannot fit.
-//   input: the network's; its first extent is the number of images
-Preprocessing choose_preprocessing(const ImageOptions& options, const Shape& input,
+// What the options say; what they leave open is what the model was compressed with, if it says so;
+// else it is taken from the network's input and the images: layout and channels, the size (images
+// of another size are resized), and the scale of pixels (--preprocess imagenet for colour, unit for
+// grey). kInvalidArgument if that cannot fit.
+Preprocessing choose_preprocessing(const ImageOptions& options, const Model& model,
                                    const ImageDataset& dataset);
+// The network's class of label 0, by the option or else by the model.
+int64_t choose_label_offset(const ImageOptions& options, const Model& model);
 
 // "rgb 3 x 32 x 32, (pixel * 0.003922 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"
 std::string describe(const Preprocessing& preprocessing, const Shape& input);

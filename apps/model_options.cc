@@ -42,10 +42,4 @@ nlohmann::json size_json(const Model& model) {
           {"bpw", bits_per_weight(model.parameter_bytes(), model.parameter_count())}};
 }
 
-bool is_language_model(const Graph& graph) {
-  return std::ranges::any_of(graph.inputs, [&](ValueId id) {
-    return std::ranges::count(graph.value(id).shape, kTime) > 0;
-  });
-}
-
 }  // namespace bitsmith

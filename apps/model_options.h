@@ -22,7 +22,4 @@ double bits_per_weight(uint64_t bytes, int64_t weights);
 // Path, bytes, weights and bpw.
 nlohmann::json size_json(const Model& model);
 
-// Whether it reads positions of a text.
-bool is_language_model(const Graph& graph);
-
 }  // namespace bitsmith

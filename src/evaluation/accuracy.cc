@@ -13,6 +13,7 @@ namespace {
 using nlohmann::json;
 
 Estimate proportion(int64_t count, int64_t of) {
+  if (of == 0) return {};
   const double p = static_cast<double>(count) / static_cast<double>(of);
   return {p, std::sqrt(p * (1 - p) / static_cast<double>(of))};
 }
@@ -92,12 +93,12 @@ class Side {
   Accuracy result_;
 };
 
-int64_t class_of(const ImageDataset& dataset, int64_t image, int64_t offset, int64_t classes) {
-  const int64_t label = dataset.label(image);
-  if (label == ImageDataset::kNoLabel) {
-    fail(ErrorCode::kInvalidArgument, "{} has no label; give a file of them with --labels",
-         dataset.name(image));
-  }
+// The network's class of an image; nothing if the image has no label.
+std::optional<int64_t> class_of(const ImageDataset& dataset, int64_t image,
+                                const AccuracyOptions& options, int64_t classes) {
+  const int64_t label = options.labels ? dataset.label(image) : ImageDataset::kNoLabel;
+  const int64_t offset = options.label_offset;
+  if (label == ImageDataset::kNoLabel) return std::nullopt;
   if (label + offset < 0 || label + offset >= classes) {
     fail(ErrorCode::kInvalidArgument, "{} has the label {}, the network has {} classes{}",
          dataset.name(image), label, classes,
@@ -106,12 +107,14 @@ int64_t class_of(const ImageDataset& dataset, int64_t image, int64_t offset, int
   return label + offset;
 }
 
-AccuracyComparison compare(int64_t images, int64_t agreed, int64_t lost, int64_t gained) {
+//   labelled: how many of the images have a label
+AccuracyComparison compare(int64_t images, int64_t labelled, int64_t agreed, int64_t lost,
+                           int64_t gained) {
   AccuracyComparison result;
   result.agreement = proportion(agreed, images);
   result.lost = lost;
   result.gained = gained;
-  const auto n = static_cast<double>(images);
+  const auto n = static_cast<double>(std::max<int64_t>(labelled, 1));
   const auto difference = static_cast<double>(gained - lost);
   result.difference.value = difference / n;
   const double variance = static_cast<double>(lost + gained) - difference * difference / n;
@@ -124,6 +127,7 @@ json estimate_json(const Estimate& estimate) {
 }
 
 json accuracy_json(const Accuracy& accuracy) {
+  if (accuracy.images == 0) return json::object();
   json classes = json::array();
   for (const auto& c : accuracy.classes) {
     classes.push_back({{"images", c.images}, {"correct", c.correct}});
@@ -165,10 +169,14 @@ ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifi
       }
     }
     for (int64_t i = 0; i < count; ++i) {
-      const int64_t label = class_of(dataset, begin + i, options.label_offset, measured.classes());
-      const bool right = measured.add(i, label);
+      const auto label = class_of(dataset, begin + i, options, measured.classes());
+      if (!label && !reference) {
+        fail(ErrorCode::kInvalidArgument, "{} has no label; give a file of them with --labels",
+             dataset.name(begin + i));
+      }
+      const bool right = label && measured.add(i, *label);
       if (!reference) continue;
-      const bool was_right = reference->add(i, label);
+      const bool was_right = label && reference->add(i, *label);
       agreed += measured.choice(i) == reference->choice(i) ? 1 : 0;
       scratch.resize(static_cast<size_t>(measured.classes()));
       kl.add(kl_divergence(reference->row(i), measured.row(i), scratch), 1);
@@ -180,17 +188,19 @@ ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifi
   }
   progress.end();
   ClassifierEvaluation result;
+  result.images = dataset.size();
   result.model = measured.finish();
   if (reference) {
     result.original = reference->finish();
-    result.comparison = compare(dataset.size(), agreed, lost, gained);
+    result.comparison = compare(dataset.size(), result.model.images, agreed, lost, gained);
     result.comparison->kl_nats = kl.estimate();
   }
   return result;
 }
 
 json ClassifierEvaluation::to_json() const {
-  json result = {{"images", model.images}, {"model", accuracy_json(model)}};
+  json result = {
+      {"images", images}, {"labelled_images", model.images}, {"model", accuracy_json(model)}};
   if (original) result["original"] = accuracy_json(*original);
   if (comparison) {
     result["comparison"] = {{"agreement", estimate_json(comparison->agreement)},

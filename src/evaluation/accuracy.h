@@ -20,7 +20,8 @@ namespace bitsmith {
 // Runs a network on `count` inputs [count, input elements]; gives logits [count, classes].
 using Classifier = std::function<std::vector<float>(std::span<const float> inputs, int64_t count)>;
 
-// Counts over images. Proportions have the binomial standard error sqrt(p (1 - p) / n).
+// Counts over images that have a label. Proportions have the binomial standard error
+// sqrt(p (1 - p) / n).
 struct Accuracy {
   int64_t images = 0;
   Estimate top1;
@@ -44,6 +45,7 @@ struct AccuracyComparison {
 };
 
 struct ClassifierEvaluation {
+  int64_t images = 0;
   Accuracy model;
   std::optional<Accuracy> original;
   std::optional<AccuracyComparison> comparison;  // if there is an original
@@ -55,12 +57,14 @@ struct AccuracyOptions {
   int64_t batch = 32;
   // The network's class of label i is i + this: MobileNet has 1001 classes, 0 is the background.
   int64_t label_offset = 0;
+  bool labels = true;  // false: images are taken to have none
 };
 
-// Measures on all images, a batch after the other. A label is among the top k if fewer than k
-// classes have a larger logit, or an equal one and a smaller number. The same figures for any
-// number of threads. Throws kInvalidArgument for images without labels or labels beyond the
-// classes, kCorrupt for logits that are not finite.
+// Measures on all images, a batch after the other; images without labels are only compared. A label
+// is among the top k if fewer than k classes have a larger logit, or an equal one and a smaller
+// number. The same figures for any number of threads. Throws kInvalidArgument for labels beyond the
+// classes, and for images without labels if there is nothing to compare with, kCorrupt for logits
+// that are not finite.
 //   original: nullptr, or what to compare with
 ClassifierEvaluation evaluate_classifier(const Classifier& model, const Classifier* original,
                                          const ImageDataset& dataset,

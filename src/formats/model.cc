@@ -99,6 +99,37 @@ int64_t Model::parameter_count() const {
   return total;
 }
 
+void settle_buffers(Model& model) {
+  constexpr size_t kLine = 64;
+  std::vector<size_t> offsets;
+  size_t size = 0;
+  for (const auto& buffer : model.buffers) {
+    offsets.push_back(size);
+    size += (buffer->size() + kLine - 1) / kLine * kLine;
+  }
+  if (size == 0) return;
+  auto file =
+      std::make_shared<MappedFile>(MappedFile::in_memory(size, [&](std::span<std::byte> to) {
+        for (size_t i = 0; i < offsets.size(); ++i) {
+          std::ranges::copy(*model.buffers[i],
+                            to.begin() + static_cast<std::ptrdiff_t>(offsets[i]));
+        }
+      }));
+  // By where a buffer begins.
+  std::map<const std::byte*, size_t> index;
+  for (size_t i = 0; i < offsets.size(); ++i) index[model.buffers[i]->data()] = i;
+  for (auto& [name, tensor] : model.parameters) {
+    const auto after = index.upper_bound(tensor.bytes.data());
+    if (after == index.begin()) continue;
+    const auto [begin, i] = *std::prev(after);
+    const auto at = static_cast<size_t>(tensor.bytes.data() - begin);
+    if (at + tensor.bytes.size() > model.buffers[i]->size()) continue;  // of a file
+    tensor.bytes = file->bytes().subspan(offsets[i] + at, tensor.bytes.size());
+  }
+  model.files.push_back(std::move(file));
+  model.buffers.clear();
+}
+
 Model open_model(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {

@@ -38,6 +38,10 @@ struct Model {
   int64_t parameter_count() const;                            // weights
 };
 
+// Moves what lies in `buffers` to memory that release_pages() does not lose, as files are: the
+// steps of compressing drop the pages of a tensor after each use.
+void settle_buffers(Model& model);
+
 // Opens a Hugging Face folder (or its config.json), a GGUF file, an ONNX file or a bitsmith
 // checkpoint by looking at it. Nothing is decoded. Throws kNotFound, kCorrupt or kUnsupported.
 Model open_model(const std::filesystem::path& path);

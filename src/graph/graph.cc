@@ -120,6 +120,12 @@ std::vector<ValueId> Graph::parameters() const {
   return result;
 }
 
+bool is_language_model(const Graph& graph) {
+  return std::ranges::any_of(graph.inputs, [&](ValueId id) {
+    return std::ranges::count(graph.value(id).shape, kTime) > 0;
+  });
+}
+
 std::vector<Block> find_blocks(const Graph& graph) {
   const size_t n = graph.nodes.size();
   if (graph.inputs.empty() || graph.outputs.empty() || n == 0) {

@@ -71,6 +71,9 @@ class Graph {
   static Graph from_json(const nlohmann::json& json);  // kCorrupt with a reason for hostile input
 };
 
+// Whether it reads positions of a text.
+bool is_language_model(const Graph& graph);
+
 // A run of consecutive nodes with one activation in and one out: between two cut points.
 struct Block {
   size_t begin = 0;  // nodes [begin, end)

@@ -23,12 +23,24 @@ void ActivationStore::unmap() {
   data_ = nullptr;
 }
 
-void ActivationStore::resize(int64_t sequences, int64_t length, int64_t channels) {
-  const size_t bytes = static_cast<size_t>(sequences * length * channels) * sizeof(float);
+void ActivationStore::swap(ActivationStore& other) noexcept {
+  std::swap(folder_, other.folder_);
+  std::swap(memory_bytes_, other.memory_bytes_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(spilled_, other.spilled_);
+  std::swap(samples_, other.samples_);
+  std::swap(shape_, other.shape_);
+  std::swap(elements_, other.elements_);
+}
+
+void ActivationStore::resize(int64_t samples, Shape shape) {
+  const int64_t elements = *element_count(shape);
+  const size_t bytes = static_cast<size_t>(samples * elements) * sizeof(float);
   const bool fits = data_ != nullptr && bytes == bytes_;
-  sequences_ = sequences;
-  length_ = length;
-  channels_ = channels;
+  samples_ = samples;
+  shape_ = std::move(shape);
+  elements_ = elements;
   if (fits) return;
   unmap();
   bytes_ = bytes;
@@ -54,6 +66,13 @@ void ActivationStore::resize(int64_t sequences, int64_t length, int64_t channels
   data_ = static_cast<float*>(data);
 }
 
+NextActivations::NextActivations(ActivationStore& current, int64_t samples, const Shape& shape)
+    : current_(current),
+      in_place_(shape == current.shape()),
+      other_(current.folder(), current.memory_bytes()) {
+  if (!in_place_) other_.resize(samples, shape);
+}
+
 at::Tensor ActivationStore::load(int64_t i) const {
   at::Tensor copy = view(i).clone();
   release(i);
@@ -66,14 +85,14 @@ void ActivationStore::save(int64_t i, const at::Tensor& values) {
 }
 
 at::Tensor ActivationStore::view(int64_t i) const {
-  BITSMITH_ASSERT(i >= 0 && i < sequences_);
-  return at::from_blob(data_ + i * length_ * channels_, {1, length_, channels_}, at::kFloat);
+  BITSMITH_ASSERT(i >= 0 && i < samples_);
+  return at::from_blob(data_ + i * elements_, shape_, at::kFloat);
 }
 
 void ActivationStore::release(int64_t i) const {
   if (!spilled_) return;
-  const float* begin = data_ + i * length_ * channels_;
-  release_pages(std::as_bytes(std::span(begin, static_cast<size_t>(length_ * channels_))));
+  const float* begin = data_ + i * elements_;
+  release_pages(std::as_bytes(std::span(begin, static_cast<size_t>(elements_))));
 }
 
 }  // namespace bitsmith

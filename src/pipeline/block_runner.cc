@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reference/matrix_inputs.h"
+
 namespace bitsmith {
 namespace {
 
-// Sequences whose captured activations are held at the same time; a constant, so that nothing
+// Samples whose captured activations are held at the same time; a constant, so that nothing
 // depends on the number of threads.
 constexpr int64_t kGroup = 4;
 
@@ -83,23 +85,30 @@ ParameterSource BlockParameters::source() const {
   return [this](ValueId id) { return values_.at(id); };
 }
 
-at::Tensor token_tensor(const CalibrationSet& calibration, int64_t sequence) {
-  const std::vector<TokenId>& tokens = calibration.sequences[static_cast<size_t>(sequence)];
+at::Tensor sample_tensor(const CalibrationSet& calibration, int64_t sample) {
+  if (calibration.sequences.empty()) {
+    const int64_t elements = *element_count(calibration.input);
+    // Read only.
+    float* image = const_cast<float*>(calibration.images.data()) + sample * elements;
+    return at::from_blob(image, calibration.input, at::kFloat).clone();
+  }
+  const std::vector<TokenId>& tokens = calibration.sequences[static_cast<size_t>(sample)];
   return at::tensor(at::ArrayRef<TokenId>(tokens), at::TensorOptions().dtype(at::kInt))
       .to(at::kLong)
       .unsqueeze(0);
 }
 
 void run_block(const Context& context, const BlockRun& run, const BlockParameters& parameters,
-               int64_t first, int64_t count, const SequenceInput& input,
+               int64_t first, int64_t count, const SampleInput& input,
                const std::function<void(int64_t, const at::Tensor&)>& store) {
   const Graph& graph = *run.graph;
   const ParameterSource source = parameters.source();
   std::vector<ValueId> keep;
-  for (const auto& [id, moment] : run.captures) keep.push_back(id);
+  for (const auto& [node, moment] : run.captures) keep.push_back(graph.nodes[node].inputs[0]);
   if (run.output != kNoValue) keep.push_back(run.output);
 
   std::vector<Environment> environments(kGroup);
+  std::vector<std::vector<at::Tensor>> rows(kGroup);  // [samples][captures]
   for (int64_t base = first; base < first + count; base += kGroup) {
     const int64_t in_group = std::min(kGroup, first + count - base);
     context.pool.run(in_group, [&](int64_t i, int) {
@@ -110,14 +119,21 @@ void run_block(const Context& context, const BlockRun& run, const BlockParameter
       values[static_cast<size_t>(run.input)] = input(base + i).to(context.device);
       run_reference(graph, run.begin, run.end, source, values, keep);
       if (store) store(base + i, values[static_cast<size_t>(run.output)].cpu().contiguous());
+      for (const auto& [n, moment] : run.captures) {
+        const Node& node = graph.nodes[n];
+        const at::Tensor x = matrix_inputs(node, graph.value(node.inputs[1]).shape,
+                                           values[static_cast<size_t>(node.inputs[0])]);
+        rows[static_cast<size_t>(i)].push_back(x.cpu().contiguous());
+      }
+      values.clear();
     });
     for (int64_t i = 0; i < in_group; ++i) {
-      for (const auto& [id, moment] : run.captures) {
-        const at::Tensor x =
-            environments[static_cast<size_t>(i)][static_cast<size_t>(id)].cpu().contiguous();
-        moment->add({x.data_ptr<float>(), static_cast<size_t>(x.numel())}, context.pool);
+      for (size_t c = 0; c < run.captures.size(); ++c) {
+        const at::Tensor& x = rows[static_cast<size_t>(i)][c];
+        run.captures[c].second->add({x.data_ptr<float>(), static_cast<size_t>(x.numel())},
+                                    context.pool);
       }
-      environments[static_cast<size_t>(i)].clear();
+      rows[static_cast<size_t>(i)].clear();
     }
   }
 }

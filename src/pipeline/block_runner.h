@@ -1,4 +1,4 @@
-// Runs one block of the graph over all calibration sequences with the reference executor.
+// Runs one block of the graph over all calibration samples with the reference executor.
 #pragma once
 
 #include <functional>
@@ -33,29 +33,30 @@ void decode_tensor(const CodedTensor& tensor, ThreadPool& pool, float* out);
 // The same without the values.
 void check_finite(const CodedTensor& tensor, ThreadPool& pool);
 
-// What flows into a block: token ids [1, T] int64 for the first, activations [1, T, C] for others.
-using SequenceInput = std::function<at::Tensor(int64_t sequence)>;
+// What flows into a block for one sample: token ids [1, T] int64 or an image [1, ...] for the
+// first, activations [1, ...] for others.
+using SampleInput = std::function<at::Tensor(int64_t sample)>;
 
-// One calibration sequence as the first block's input: [1, length] int64.
-at::Tensor token_tensor(const CalibrationSet& calibration, int64_t sequence);
+// One calibration sample as the first block's input.
+at::Tensor sample_tensor(const CalibrationSet& calibration, int64_t sample);
 
 struct BlockRun {
   const Graph* graph = nullptr;
   size_t begin = 0;
   size_t end = 0;
   ValueId input = kNoValue;
-  // Values whose second moments are wanted, with where to add them.
-  std::vector<std::pair<ValueId, SecondMoment*>> captures = {};
+  // Nodes (MatrixUse::operand) of whose inputs second moments are wanted, with where to add them.
+  std::vector<std::pair<size_t, SecondMoment*>> captures = {};
   // The activation to hand to `store`; kNoValue: none.
   ValueId output = kNoValue;
 };
 
-// Runs sequences [first, first + count) side by side, one torch thread each; second moments are
-// added in order of sequence, so the result does not depend on the number of threads.
-//   store(sequence, value) is called from worker threads, once per sequence, after its input was
+// Runs samples [first, first + count) side by side, one torch thread each; second moments are
+// added in order of sample, so the result does not depend on the number of threads.
+//   store(sample, value) is called from worker threads, once per sample, after its input was
 //   read.
 void run_block(const Context& context, const BlockRun& run, const BlockParameters& parameters,
-               int64_t first, int64_t count, const SequenceInput& input,
+               int64_t first, int64_t count, const SampleInput& input,
                const std::function<void(int64_t, const at::Tensor&)>& store = {});
 
 }  // namespace bitsmith

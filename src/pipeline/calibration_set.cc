@@ -21,6 +21,16 @@ int64_t probe_count(int64_t sequences, int64_t length) {
   return std::clamp<int64_t>(kProbeTokens / length, 1, std::max<int64_t>(1, sequences));
 }
 
+// `count` of `size`, evenly spread, in an order that is drawn: the first and the rest both see the
+// whole of it.
+std::vector<int64_t> spread(int64_t count, int64_t size, uint64_t seed) {
+  std::vector<int64_t> chosen;
+  for (int64_t i = 0; i < count; ++i) chosen.push_back(i * size / count);
+  Random random(seed, "calibration");
+  for (size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[random.below(i)]);
+  return chosen;
+}
+
 CalibrationSet from_text(const Model& model, const CalibrationRequest& request,
                          CalibrationSet set) {
   const int64_t length = set.length;
@@ -50,19 +60,64 @@ CalibrationSet from_text(const Model& model, const CalibrationRequest& request,
   }
   set.probes = std::min(set.probes, windows / 2);
   set.count = std::min(request.sequences, windows - set.probes);
-  const int64_t total = set.count + set.probes;
-  // Evenly spread windows; which of them are probes is drawn, so that both see the whole text.
-  std::vector<int64_t> chosen;
-  for (int64_t i = 0; i < total; ++i) chosen.push_back(i * windows / total);
-  Random random(request.seed, "calibration");
-  for (size_t i = chosen.size(); i > 1; --i) std::swap(chosen[i - 1], chosen[random.below(i)]);
-  for (const int64_t window : chosen) {
+  for (const int64_t window : spread(set.count + set.probes, windows, request.seed)) {
     const auto begin = tokens.begin() + window * length;
     set.sequences.emplace_back(begin, begin + length);
   }
   set.description = {{"source", "text"},
                      {"file", request.text.filename().string()},
                      {"checksum", checkpoint::checksum(std::as_bytes(std::span(text)))}};
+  return set;
+}
+
+CalibrationSet plan_images(const Model& model, const CalibrationRequest& request) {
+  const Graph& graph = model.graph;
+  if (request.images == nullptr) {
+    fail(ErrorCode::kInvalidArgument,
+         "'{}' is a network of images: give the recipe some with --calibration (see --help)",
+         model.path.string());
+  }
+  if (request.length > 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "calibrate.length is {}: that is for texts, '{}' takes images", request.length,
+         model.path.string());
+  }
+  CalibrationSet set;
+  set.length = 1;
+  const int64_t total = request.images->dataset->size();
+  if (total < 2) {
+    fail(ErrorCode::kInvalidArgument, "calibration needs at least two images, there are {}", total);
+  }
+  set.probes = std::min(probe_count(request.sequences, 1), total / 2);
+  set.count = std::min(request.sequences, total - set.probes);
+  set.input = sample_shape(graph, graph.inputs.at(0), set);
+  if (graph.inputs.size() != 1 || set.input.empty() || set.input[0] != 1) {
+    fail(ErrorCode::kUnsupported,
+         "'{}' has {} inputs, the first of {}; calibration knows networks of one image at a time",
+         model.path.string(), graph.inputs.size(), to_string(set.input));
+  }
+  return set;
+}
+
+CalibrationSet from_images(const CalibrationRequest& request, CalibrationSet set,
+                           ThreadPool& pool) {
+  const ImageDataset& dataset = *request.images->dataset;
+  set.numbers = spread(set.count + set.probes, dataset.size(), request.seed);
+  const auto elements = static_cast<size_t>(*element_count(set.input));
+  set.images.resize(set.numbers.size() * elements);
+  pool.run(static_cast<int64_t>(set.numbers.size()), [&](int64_t i, int) {
+    const int64_t number = set.numbers[static_cast<size_t>(i)];
+    const std::vector<float> image =
+        preprocess(request.images->preprocessing, dataset.image(number));
+    if (image.size() != elements) {
+      fail(ErrorCode::kInvalidArgument,
+           "{} becomes {} numbers, the network's input is {}: see --resize and --crop",
+           dataset.name(number), image.size(), to_string(set.input));
+    }
+    std::ranges::copy(image, set.images.begin() + i * static_cast<int64_t>(elements));
+  });
+  set.description = {{"source", "images"},
+                     {"checksum", checkpoint::checksum(std::as_bytes(std::span(set.images)))}};
   return set;
 }
 
@@ -120,7 +175,16 @@ CalibrationSet from_model(const Model& model, const CalibrationRequest& request,
 
 }  // namespace
 
+Shape sample_shape(const Graph& graph, ValueId value, const CalibrationSet& calibration) {
+  Shape shape = graph.value(value).shape;
+  for (int64_t& extent : shape) {
+    extent = extent == kBatch ? 1 : extent == kTime ? calibration.length : extent;
+  }
+  return shape;
+}
+
 CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& request) {
+  if (!is_language_model(model.graph)) return plan_images(model, request);
   int64_t context = std::numeric_limits<int64_t>::max();
   if (model.config.is_object() && model.config.contains("max_position_embeddings") &&
       model.config["max_position_embeddings"].is_number_integer()) {
@@ -143,12 +207,14 @@ CalibrationSet plan_calibration(const Model& model, const CalibrationRequest& re
 CalibrationSet make_calibration_set(const Model& model, const CalibrationRequest& request,
                                     ThreadPool& pool, Progress& progress) {
   CalibrationSet sizes = plan_calibration(model, request);
-  CalibrationSet set = request.text.empty()
+  const bool images = request.images != nullptr;
+  CalibrationSet set = images ? from_images(request, std::move(sizes), pool)
+                       : request.text.empty()
                            ? from_model(model, request, std::move(sizes), pool, progress)
                            : from_text(model, request, std::move(sizes));
-  set.description["sequences"] = set.count;
+  set.description[images ? "images" : "sequences"] = set.count;
   set.description["probes"] = set.probes;
-  set.description["length"] = set.length;
+  if (!images) set.description["length"] = set.length;
   return set;
 }
 

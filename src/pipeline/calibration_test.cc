@@ -144,7 +144,7 @@ std::vector<double> slow_moment(const Model& model, const CalibrationSet& set, V
   std::vector<double> sum;
   for (int64_t s = 0; s < set.count; ++s) {
     Environment values(graph.values.size());
-    values[static_cast<size_t>(graph.inputs[0])] = token_tensor(set, s);
+    values[static_cast<size_t>(graph.inputs[0])] = sample_tensor(set, s);
     run_reference(graph, 0, graph.nodes.size(), parameters, values, {value});
     const at::Tensor x = values[static_cast<size_t>(value)].squeeze(0).to(at::kDouble);
     const at::Tensor product = at::matmul(x.t(), x).contiguous();
@@ -174,19 +174,21 @@ TEST(RunBlock, MeasuresTheSecondMomentsOfTheWholeNetwork) {
     for (size_t b = 0; b < blocks.size(); ++b) {
       const Block& block = blocks[b];
       std::map<ValueId, SecondMoment> moments;
+      std::map<ValueId, size_t> nodes;
       for (size_t i = block.begin; i < block.end; ++i) {
         const Node& node = graph.nodes[i];
         if (node.op != "linear") continue;
         moments.try_emplace(node.inputs[0], graph.value(node.inputs[1]).shape[1]);
+        nodes.try_emplace(node.inputs[0], i);
       }
       BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
-      for (auto& [id, moment] : moments) run.captures.emplace_back(id, &moment);
+      for (auto& [id, moment] : moments) run.captures.emplace_back(nodes[id], &moment);
       const BlockParameters parameters(context, block.begin, block.end);
-      if (b == 0) activations.resize(set.count, set.length, 32);
+      if (b == 0) activations.resize(set.count, {1, set.length, 32});
       const bool last = b + 1 == blocks.size();
       run_block(
           context, run, parameters, 0, set.count,
-          [&](int64_t i) { return b == 0 ? token_tensor(set, i) : activations.load(i); },
+          [&](int64_t i) { return b == 0 ? sample_tensor(set, i) : activations.load(i); },
           [&](int64_t i, const at::Tensor& value) {
             if (!last) activations.save(i, value);
           });

@@ -161,12 +161,21 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   contents.after_read = [](const CodedTensor& tensor) { release_pages(tensor.bytes); };
   contents.metadata["recipe"] = job.recipe.definition;
   contents.metadata["seed"] = request.seed;
+  if (request.images) {
+    contents.metadata["preprocessing"] = request.images->preprocessing.to_json();
+    contents.metadata["label_offset"] = request.images->label_offset;
+  }
   contents.metadata["original"] = {{"bytes", plan.original_bytes}, {"weights", plan.weights}};
   if (calibration) {
     contents.metadata["calibration"] = calibration->description;
-    report.quality =
-        measure_quality(job, contents.parameters, probe_windows(*calibration), pool, progress);
-    contents.metadata["quality"] = report.quality->to_json();
+    if (request.images) {
+      report.accuracy = measure_accuracy(job, contents.parameters, *calibration, pool, progress);
+      if (report.accuracy) contents.metadata["quality"] = report.accuracy->to_json();
+    } else {
+      report.quality =
+          measure_quality(job, contents.parameters, probe_windows(*calibration), pool, progress);
+      contents.metadata["quality"] = report.quality->to_json();
+    }
     if (plan.predicted_kl_nats) contents.metadata["predicted_kl_nats"] = *plan.predicted_kl_nats;
   }
   // It gets its name when everything is right: what stood there before stays until then.
@@ -210,6 +219,7 @@ json CompressReport::to_json() const {
       {"earlier_seconds", earlier_seconds}};
   if (plan.predicted_kl_nats) result["predicted_kl_nats"] = *plan.predicted_kl_nats;
   if (quality) result["quality"] = quality->to_json();
+  if (accuracy) result["quality"] = accuracy->to_json();
   const auto anchor_json = [](const Anchor& a) {
     return json{{"block", a.block},
                 {"predicted_kl_nats", a.predicted_kl_nats},

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "evaluation/accuracy.h"
 #include "evaluation/evaluate.h"
 #include "pipeline/encode.h"
 #include "pipeline/plan.h"
@@ -23,7 +24,8 @@ struct CompressRequest {
   Budget budget;
   std::string recipe = "gptq-mix";
   std::vector<std::string> overrides;  // of the recipe: "code.bits=3"
-  std::filesystem::path calibration;   // empty: sampled from the model
+  std::filesystem::path calibration;   // a text, or images; empty: sampled from a language model
+  std::optional<CalibrationImages> images;  // opened, if `calibration` holds images
   uint64_t ram_bytes = uint64_t{4} << 30;
   int threads = 0;  // 0: all processors
   uint64_t seed = 1;
@@ -48,10 +50,13 @@ struct CompressReport {
   Plan plan;
   std::vector<MatrixReport> matrices;
   std::string recipe;
-  bool planned = false;               // nothing was written
-  uint64_t tensor_bytes = 0;          // as the file holds them; for plans before entropy coding
-  uint64_t file_bytes = 0;            // of the written file; for plans an upper estimate
-  std::optional<Evaluation> quality;  // on probe text that no code was fitted to
+  bool planned = false;       // nothing was written
+  uint64_t tensor_bytes = 0;  // as the file holds them; for plans before entropy coding
+  uint64_t file_bytes = 0;    // of the written file; for plans an upper estimate
+  // By the native executor, on probes that no code was fitted to: of a language model, or of a
+  // classifier of images.
+  std::optional<Evaluation> quality;
+  std::optional<ClassifierEvaluation> accuracy;
   // Of this run; the survey takes next to nothing if an earlier run finished it.
   double survey_seconds = 0;
   double encode_seconds = 0;

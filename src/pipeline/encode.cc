@@ -91,9 +91,9 @@ class BlockEncoder {
             encoded_[t].file->bytes()};
   }
 
-  SequenceInput input_of(size_t b) const {
+  SampleInput input_of(size_t b) const {
     if (b > 0) return [this](int64_t i) { return activations_.load(i); };
-    return [this](int64_t i) { return token_tensor(*calibration_, i); };
+    return [this](int64_t i) { return sample_tensor(*calibration_, i); };
   }
 
   // A stage is the set of matrices that multiply the same activation. Its second moment is measured
@@ -111,13 +111,13 @@ class BlockEncoder {
         solved[t] = true;
         continue;
       }
-      const ValueId input = task.uses.front().input;
+      const size_t operand = task.uses.front().operand;
       auto moment = std::make_unique<SecondMoment>(task.shape().cols);
       BlockRun run{&graph,
                    block.begin,
-                   producer_end(graph, block, input),
+                   producer_end(graph, block, task.uses.front().input),
                    block.input,
-                   {{input, moment.get()}},
+                   {{operand, moment.get()}},
                    kNoValue};
       run_block(context_, run, parameters, 0, calibration_->count, input_of(b));
       std::vector<double> mean = moment->mean();
@@ -125,7 +125,7 @@ class BlockEncoder {
       const InputStatistics statistics(task.shape().cols, std::move(mean));
       for (const size_t other : here) {
         const MatrixUse& use = tasks_[other].uses.front();
-        if (solved[other] || use.table || use.input != input) continue;
+        if (solved[other] || use.table || use.operand != operand) continue;
         solve(other, &statistics, &parameters);
         solved[other] = true;
       }
@@ -201,13 +201,12 @@ class BlockEncoder {
   void advance(size_t b, const BlockParameters& parameters) {
     const Graph& graph = context_.model.graph;
     const Block& block = blocks_[b];
-    if (b == 0) {
-      activations_.resize(calibration_->count, calibration_->length,
-                          graph.value(block.output).shape.back());
-    }
+    NextActivations next(activations_, calibration_->count,
+                         sample_shape(graph, block.output, *calibration_));
     const BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
     run_block(context_, run, parameters, 0, calibration_->count, input_of(b),
-              [&](int64_t i, const at::Tensor& value) { activations_.save(i, value); });
+              [&](int64_t i, const at::Tensor& value) { next.save(i, value); });
+    next.finish();
   }
 
   void save_record(const std::string& record, const std::vector<size_t>& here) {
@@ -283,21 +282,23 @@ void measure_late_moments(const Context& context, const std::vector<Block>& bloc
     std::map<const MatrixTask*, SecondMoment> moments;
     for (const MatrixTask* task : wanted[b]) {
       const auto it = moments.emplace(task, task->shape().cols).first;
-      run.captures.emplace_back(task->uses.back().input, &it->second);
+      run.captures.emplace_back(task->uses.back().operand, &it->second);
     }
-    if (b == 0) {
-      activations.resize(calibration.count, calibration.length,
-                         graph.value(blocks[0].output).shape.back());
+    std::optional<NextActivations> next;
+    if (b < last) {
+      run.output = blocks[b].output;
+      next.emplace(activations, calibration.count,
+                   sample_shape(graph, blocks[b].output, calibration));
     }
-    if (b < last) run.output = blocks[b].output;
-    const SequenceInput input = [&](int64_t i) {
-      return b > 0 ? activations.load(i) : token_tensor(calibration, i);
+    const SampleInput input = [&](int64_t i) {
+      return b > 0 ? activations.load(i) : sample_tensor(calibration, i);
     };
     std::function<void(int64_t, const at::Tensor&)> store;
     if (b < last) {
-      store = [&](int64_t i, const at::Tensor& value) { activations.save(i, value); };
+      store = [&](int64_t i, const at::Tensor& value) { next->save(i, value); };
     }
     run_block(context, run, parameters, 0, calibration.count, input, store);
+    if (next) next->finish();
     for (const auto& [task, moment] : moments) {
       const std::vector<double> mean = moment.mean();
       context.workspace.save_bytes(moment_record(*task), std::as_bytes(std::span(mean)));

@@ -4,7 +4,10 @@
 #include <cmath>
 
 #include "core/output_file.h"
+#include "evaluation/network_classifier.h"
 #include "formats/checkpoint_metadata.h"
+#include "formats/fold_batch_norm.h"
+#include "images/subset.h"
 #include "pipeline/rewrite.h"
 #include "text/corpus.h"
 
@@ -33,10 +36,11 @@ uint64_t smallest_bytes(const Job& job) {
   return bytes;
 }
 
-// A file's name, size and time: other contents have others.
+// A file's name, size and time: other contents have others. Of a folder, its name and time.
 json identity(const std::filesystem::path& path) {
   std::error_code error;
-  const auto size = std::filesystem::file_size(path, error);
+  const bool folder = std::filesystem::is_directory(path, error);
+  const auto size = folder ? 0 : std::filesystem::file_size(path, error);
   const auto time =
       error ? std::filesystem::file_time_type() : std::filesystem::last_write_time(path, error);
   if (error) {
@@ -67,6 +71,18 @@ void check_weights(const Model& model, ThreadPool& pool, Progress& progress) {
   progress.end();
 }
 
+Model opened(const std::filesystem::path& path) {
+  Model model = open_model(path);
+  settle_buffers(model);
+  return model;
+}
+
+Model with_batch_norms_folded(Model model) {
+  fold_batch_norms(model);
+  settle_buffers(model);
+  return model;
+}
+
 // What the transforms of a recipe make of a model.
 Network transformed(const Model& model, const Recipe& recipe, int threads) {
   Network network(model);
@@ -84,10 +100,11 @@ Job::Job(const CompressRequest& r)
     : request(r),
       format(Registry<OutputFormat>::instance().get(r.format)),
       recipe(load_recipe(r.recipe, r.overrides)),
-      original(open_model(r.model)),
-      network(transformed(original, recipe, r.threads)),
-      model(rewritten_model(original, network)),
-      blocks(find_blocks(model.graph)),
+      original(opened(r.model)),
+      folded(with_batch_norms_folded(original)),
+      network(transformed(folded, recipe, r.threads)),
+      model(rewritten_model(folded, network)),
+      blocks(find_blocks_to_logits(model.graph)),
       tasks(find_matrices(model, blocks, {})),
       device(device_named(r.device)) {
   if (tasks.empty()) {
@@ -108,9 +125,10 @@ Job::Job(const CompressRequest& r)
   }
   if (!r.calibration.empty() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
-         "recipe '{}' reads no calibration text: leave out --calibration", recipe.id);
+         "recipe '{}' reads no calibration text or images: leave out --calibration", recipe.id);
   }
-  if (!r.calibration.empty()) read_text(r.calibration);  // a text that cannot be read, at once
+  // A text that cannot be read, at once.
+  if (!r.calibration.empty() && !r.images) read_text(r.calibration);
 }
 
 json Job::key() const {
@@ -122,6 +140,10 @@ json Job::key() const {
   if (request.budget.bits) result["bits"] = *request.budget.bits;
   if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
   if (!request.calibration.empty()) result["calibration"] = identity(request.calibration);
+  if (request.images) {
+    result["preprocessing"] = request.images->preprocessing.to_json();
+    result["images"] = request.images->dataset->size();
+  }
   for (const auto& [name, content] : model.tokenizer_files) {
     result["tokenizer"][name] = checkpoint::checksum(std::as_bytes(std::span(content)));
   }
@@ -129,7 +151,8 @@ json Job::key() const {
 }
 
 CalibrationRequest Job::calibration_request() const {
-  return {request.calibration, recipe.sequences, recipe.length, request.seed, request.ram_bytes};
+  return {request.calibration, recipe.sequences,  recipe.length,
+          request.seed,        request.ram_bytes, request.images ? &*request.images : nullptr};
 }
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
@@ -164,7 +187,7 @@ std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progres
 }
 
 void Job::transform(const std::filesystem::path& folder, ThreadPool& pool, Progress& progress) {
-  if (network.changed()) write_changed_parameters(original, network, folder, pool, progress, model);
+  if (network.changed()) write_changed_parameters(folded, network, folder, pool, progress, model);
 }
 
 void Job::check_output() const {
@@ -299,6 +322,32 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
   compressed.release_weights_after_use();
   original.release_weights_after_use();
   return evaluate(compressed, &original, windows, progress);
+}
+
+std::optional<ClassifierEvaluation> measure_accuracy(
+    const Job& job, const std::map<std::string, CodedTensor>& parameters,
+    const CalibrationSet& calibration, ThreadPool& pool, Progress& progress) {
+  const CalibrationImages& images = *job.request.images;
+  if (job.original.graph.outputs.size() != 1) return std::nullopt;
+  Model compressed = job.model;
+  compressed.parameters = parameters;
+  NetworkClassifier classifier(std::move(compressed), pool);
+  NetworkClassifier original(job.original, pool);
+  const Classifier measured = [&](auto inputs, int64_t count) { return classifier(inputs, count); };
+  const Classifier compared = [&](auto inputs, int64_t count) { return original(inputs, count); };
+  const auto probes = select_images(
+      images.dataset, {calibration.numbers.begin() + calibration.count, calibration.numbers.end()});
+  AccuracyOptions options;
+  options.label_offset = images.label_offset;
+  // Images that are not of the network's classes still show what changed.
+  for (int64_t i = 0; i < probes->size(); ++i) {
+    const int64_t label = probes->label(i);
+    if (label == ImageDataset::kNoLabel) continue;
+    const int64_t own = label + options.label_offset;
+    options.labels = options.labels && own >= 0 && own < classifier.classes();
+  }
+  return evaluate_classifier(measured, &compared, *probes, images.preprocessing, options, pool,
+                             progress);
 }
 
 }  // namespace bitsmith

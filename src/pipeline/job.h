@@ -20,7 +20,8 @@ struct Job {
   const OutputFormat& format;
   Recipe recipe;
   Model original;   // as it was opened
-  Network network;  // what the recipe's transforms make of it
+  Model folded;     // the same with batch norms in the layers before them
+  Network network;  // what the recipe's transforms make of that
   // The equivalent network that is coded; the original if there are no transforms. Bytes of
   // parameters that transforms change are there after transform().
   Model model;
@@ -91,5 +92,10 @@ Windows probe_windows(const CalibrationSet& calibration);
 // The native executor's quality with `parameters` against the original model.
 Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
                            const Windows& windows, ThreadPool& pool, Progress& progress);
+
+// The same on the probes among images; nothing for a network of several outputs.
+std::optional<ClassifierEvaluation> measure_accuracy(
+    const Job& job, const std::map<std::string, CodedTensor>& parameters,
+    const CalibrationSet& calibration, ThreadPool& pool, Progress& progress);
 
 }  // namespace bitsmith

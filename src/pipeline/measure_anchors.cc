@@ -2,13 +2,15 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "pipeline/survey.h"
+#include "reference/matrix_inputs.h"
 
 namespace bitsmith {
 namespace {
 
-// Tokens on which the KL is measured.
+// Tokens, or images, on which the KL is measured.
 constexpr int64_t kTokens = 2048;
 
 // Mean over positions of KL(original || other), nats, in float64.
@@ -27,7 +29,7 @@ double mean_kl(const at::Tensor& original, const at::Tensor& other) {
   return sum / static_cast<double>(a.size(0));
 }
 
-// The anchor sequences in a network of which some blocks are rounded.
+// The anchor samples in a network of which some blocks are rounded.
 struct Stream {
   size_t block = 0;
   std::unique_ptr<ActivationStore> activations;
@@ -93,7 +95,9 @@ class AnchorMeasurement {
   std::vector<bool> choose_blocks() const {
     const size_t blocks = state_.blocks.size();
     const size_t affordable = static_cast<size_t>(2 * state_.calibration.count / sequences_);
-    const size_t count = std::clamp<size_t>(affordable, std::min<size_t>(4, blocks), blocks);
+    // Errors of neighbouring pixels go together: in networks of images much depends on the anchors.
+    const size_t least = state_.calibration.sequences.empty() ? 16 : 4;
+    const size_t count = std::clamp<size_t>(affordable, std::min(least, blocks), blocks);
     std::vector<bool> anchored(blocks, false);
     for (size_t i = 0; i < count; ++i) {
       anchored[count == 1 ? 0 : i * (blocks - 1) / (count - 1)] = true;
@@ -119,7 +123,7 @@ class AnchorMeasurement {
             std::vector<double>(static_cast<size_t>(sequences_), 0.0)};
   }
 
-  static SequenceInput stream_input(const Stream& stream) {
+  static SampleInput stream_input(const Stream& stream) {
     return [store = stream.activations.get()](int64_t i) { return store->load(i); };
   }
 
@@ -137,11 +141,12 @@ class AnchorMeasurement {
 
   // Runs a stream through block b; after the last block its KL is known.
   void advance(size_t b, Stream& stream, const BlockParameters& parameters,
-               const SequenceInput& input) const {
+               const SampleInput& input) const {
     const bool last = b + 1 == state_.blocks.size();
+    std::optional<NextActivations> next;
     if (!last) {
-      stream.activations->resize(sequences_, state_.calibration.length,
-                                 graph_.value(state_.blocks[b].output).shape.back());
+      next.emplace(*stream.activations, sequences_,
+                   sample_shape(graph_, state_.blocks[b].output, state_.calibration));
     }
     run_block(context_, whole_block(b), parameters, 0, sequences_, input,
               [&](int64_t i, const at::Tensor& value) {
@@ -149,9 +154,10 @@ class AnchorMeasurement {
                   stream.kl[static_cast<size_t>(i)] =
                       mean_kl(logits_[static_cast<size_t>(i)], value);
                 } else {
-                  stream.activations->save(i, value);
+                  next->save(i, value);
                 }
               });
+    if (next) next->finish();
   }
 
   // Puts the codes that step 1 left into block b and predicts the loss from the change of their
@@ -174,7 +180,7 @@ class AnchorMeasurement {
       }
     }
     std::vector<double> predicted(static_cast<size_t>(sequences_), 0.0);
-    const SequenceInput input = state_.probe_input(b);
+    const SampleInput input = state_.probe_input(b);
     context_.pool.run(sequences_, [&](int64_t i, int) {
       use_one_torch_thread();
       const at::NoGradGuard no_grad;
@@ -182,11 +188,14 @@ class AnchorMeasurement {
       values[static_cast<size_t>(block.input)] = input(i).to(context_.device);
       run_reference(graph_, block.begin, block.end, original.source(), values, inputs);
       for (const auto& [node, difference] : differences) {
-        const at::Tensor x = values[static_cast<size_t>(graph_.nodes[node].inputs[0])];
-        const at::Tensor change = graph_.nodes[node].op == "embedding"
-                                      ? at::embedding(difference, x)
-                                      : at::matmul(x, difference.t());
-        const at::Tensor square = change.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
+        const Node& user = graph_.nodes[node];
+        const at::Tensor x = values[static_cast<size_t>(user.inputs[0])];
+        const at::Tensor change =
+            user.op == "embedding"
+                ? at::embedding(difference, x).flatten(0, -2)
+                : matrix_products(matrix_inputs(user, graph_.value(user.inputs[1]).shape, x),
+                                  difference);
+        const at::Tensor square = change.to(at::kDouble).square().mean(0).cpu();
         const double* e = square.data_ptr<double>();
         for (int64_t r = 0; r < square.numel(); ++r) {
           predicted[static_cast<size_t>(i)] +=
@@ -231,9 +240,12 @@ double Anchors::block_factor(size_t block) const {
 }
 
 const Scheme& anchor_scheme(const MatrixTask& task, double bits) {
-  const double weights = static_cast<double>(task.shape().rows * task.shape().cols);
+  // Of a large matrix: in a small one padding may take more than the codes.
+  constexpr MatrixShape kLarge{1024, 8192};
   const auto distance = [&](size_t s) {
-    return std::abs(8 * static_cast<double>(task.bytes[s]) / weights - bits);
+    const Scheme& scheme = task.schemes[s];
+    const auto bytes = static_cast<double>(scheme.codec->encoded_bytes(kLarge, scheme.options));
+    return std::abs(8 * bytes / static_cast<double>(kLarge.rows * kLarge.cols) - bits);
   };
   size_t best = 0;
   for (size_t s = 1; s + 1 < task.schemes.size(); ++s) {

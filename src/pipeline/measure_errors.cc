@@ -135,8 +135,8 @@ class ErrorMeasurement {
   }
 
  private:
-  // Second moments of the inputs of a block's linear layers, shared by those that read the same.
-  using Moments = std::map<ValueId, std::unique_ptr<SecondMoment>>;
+  // Second moments of what a block's matrices multiply, shared by those that multiply the same.
+  using Moments = std::map<size_t, std::unique_ptr<SecondMoment>>;  // by operand
 
   // Trying all candidates on a table takes about as long as a forward pass of as many weights.
   std::vector<double> block_work() const {
@@ -156,7 +156,7 @@ class ErrorMeasurement {
     const BlockParameters parameters(context_, block.begin, block.end);
     Moments moments;
     if (!finished) moments = empty_moments(b);
-    run_sequences(b, parameters, moments);
+    run_samples(b, parameters, moments);
     if (finished) {
       take(*finished, b);
       return;
@@ -188,20 +188,20 @@ class ErrorMeasurement {
     Moments moments;
     for (const MatrixTask& task : state_.tasks) {
       for (const MatrixUse& use : task.uses) {
-        if (use.block != b || use.table || moments.contains(use.input)) continue;
-        moments[use.input] = std::make_unique<SecondMoment>(task.shape().cols);
+        if (use.block != b || use.table || moments.contains(use.operand)) continue;
+        moments[use.operand] = std::make_unique<SecondMoment>(task.shape().cols);
       }
     }
     return moments;
   }
 
-  // All sequences through block b: fills the moments, and makes the next block's input.
-  void run_sequences(size_t b, const BlockParameters& parameters, const Moments& moments) {
+  // All samples through block b: fills the moments, and makes the next block's input.
+  void run_samples(size_t b, const BlockParameters& parameters, const Moments& moments) {
     const Block& block = state_.blocks[b];
     const CalibrationSet& calibration = state_.calibration;
     BlockRun run{&graph_, block.begin, block.end, block.input, {}, kNoValue};
-    for (const auto& [id, moment] : moments) run.captures.emplace_back(id, moment.get());
-    const SequenceInput input = [&](int64_t i) {
+    for (const auto& [node, moment] : moments) run.captures.emplace_back(node, moment.get());
+    const SampleInput input = [&](int64_t i) {
       if (b > 0) return activations_.load(i);
       return state_.probe_input(0)(i - calibration.count);
     };
@@ -210,25 +210,21 @@ class ErrorMeasurement {
       if (moments.empty()) return;
       // Nobody reads the logits.
       run.end = block.begin;
-      for (const auto& [id, moment] : moments) {
-        run.end = std::max(run.end, producer_end(graph_, block, id));
+      for (const auto& [node, moment] : moments) {
+        run.end = std::max(run.end, producer_end(graph_, block, graph_.nodes[node].inputs[0]));
       }
       run_block(context_, run, parameters, 0, calibration.count, input);
       state_.times.moments[b] = seconds_since(start);
       return;
     }
-    const int64_t channels = graph_.value(block.output).shape.back();
-    // The first block makes the activations, the others replace them.
-    if (b > 0) BITSMITH_ASSERT(channels == activations_.channels());
-    if (b == 0) {
-      activations_.resize(calibration.count + calibration.probes, calibration.length, channels);
-    }
+    const Shape shape = sample_shape(graph_, block.output, calibration);
+    NextActivations next(activations_, calibration.count + calibration.probes, shape);
     auto probes = std::make_unique<ActivationStore>(
         context_.workspace.folder(), context_.activation_bytes / state_.blocks.size());
-    probes->resize(calibration.probes, calibration.length, channels);
+    probes->resize(calibration.probes, shape);
     run.output = block.output;
     const auto store = [&](int64_t i, const at::Tensor& value) {
-      activations_.save(i, value);
+      next.save(i, value);
       if (i >= calibration.count) probes->save(i - calibration.count, value);
     };
     run_block(context_, run, parameters, 0, calibration.count, input, store);
@@ -241,6 +237,7 @@ class ErrorMeasurement {
     state_.times.forward[b] = std::min(forward, both);
     state_.times.moments[b] = both - state_.times.forward[b];
     state_.probe_inputs[b + 1] = std::move(probes);
+    next.finish();
   }
 
   // The last block's logits were not computed: its pass is taken to be as fast as the others.
@@ -255,7 +252,7 @@ class ErrorMeasurement {
   // Adds the errors of every use in block b; `solving`: [task, seconds] of whole matrices.
   void try_candidates(size_t b, const BlockParameters& parameters, Moments& moments,
                       json& solving) {
-    std::map<ValueId, std::unique_ptr<InputStatistics>> statistics;
+    std::map<size_t, std::unique_ptr<InputStatistics>> statistics;  // by operand
     for (size_t t = 0; t < state_.tasks.size(); ++t) {
       const MatrixTask& task = state_.tasks[t];
       for (const MatrixUse& use : task.uses) {
@@ -263,8 +260,8 @@ class ErrorMeasurement {
         const at::Tensor& weights = parameters.get(task.id);
         const InputStatistics* shared = nullptr;
         if (!use.table) {
-          auto& known = statistics[use.input];
-          if (!known) known = finish_moment(b, task, moments.at(use.input));
+          auto& known = statistics[use.operand];
+          if (!known) known = finish_moment(b, task, moments.at(use.operand));
           shared = known.get();
         }
         // First, so that its time includes the factorisation as it does when the matrix is coded.
@@ -305,9 +302,9 @@ class ErrorMeasurement {
 
 std::string moment_record(const MatrixTask& task) { return fmt::format("moment-{}", task.id); }
 
-SequenceInput SurveyState::probe_input(size_t block) const {
+SampleInput SurveyState::probe_input(size_t block) const {
   if (block == 0) {
-    return [this](int64_t i) { return token_tensor(calibration, calibration.count + i); };
+    return [this](int64_t i) { return sample_tensor(calibration, calibration.count + i); };
   }
   const ActivationStore* store = probe_inputs[block].get();
   return [store](int64_t i) { return store->load(i); };

@@ -2,9 +2,11 @@
 // end.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "core/random.h"
 #include "pipeline/survey.h"
+#include "reference/matrix_inputs.h"
 
 namespace bitsmith {
 namespace {
@@ -25,9 +27,10 @@ at::Tensor sample_labels(const at::Tensor& probs, Random random) {
   return labels.to(probs.device());
 }
 
-// The mean over positions of the squares, [channels] float64.
-at::Tensor mean_square(const at::Tensor& gradient) {
-  return gradient.flatten(0, -2).to(at::kDouble).square().mean(0).cpu();
+// The sum over positions of the squares, for each of `labels`: [channels] float64.
+at::Tensor squares_of(const Node& node, const at::Tensor& gradient, int64_t labels) {
+  return output_rows(node, gradient).to(at::kDouble).square().sum(0).cpu() /
+         static_cast<double>(labels);
 }
 
 // The mean over positions of p (1 - p), the variance of "this token is next": probs [N, V] -> [V]
@@ -48,6 +51,7 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
                                                      const SurveyState& state) {
   const Graph& graph = context.model.graph;
   const int64_t probes = state.calibration.probes;
+  const int64_t length = state.calibration.length;
   const size_t last = state.blocks.size() - 1;
   std::vector<std::vector<double>> result(graph.nodes.size());
   // The derivative of the summed log-likelihood by the output of the block at hand.
@@ -61,7 +65,7 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
     context.progress.update(done, block.name);
     done += work[b];
     const BlockParameters parameters(context, block.begin, block.end);
-    const SequenceInput input = state.probe_input(b);
+    const SampleInput input = state.probe_input(b);
     std::vector<size_t> nodes;
     std::vector<ValueId> outputs;
     for (const MatrixTask& task : state.tasks) {
@@ -71,8 +75,10 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
         outputs.push_back(graph.nodes[use.node].outputs[0]);
       }
     }
-    if (b == last && b > 0) {
-      gradients.resize(probes, state.calibration.length, graph.value(block.input).shape.back());
+    std::optional<NextActivations> next_gradients;
+    if (b > 0) {
+      next_gradients.emplace(gradients, probes,
+                             sample_shape(graph, block.input, state.calibration));
     }
     std::vector<std::vector<at::Tensor>> squares(static_cast<size_t>(probes));  // [probe][nodes]
     context.pool.run(probes, [&](int64_t i, int) {
@@ -111,14 +117,17 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
         derived = torch::autograd::grad({out}, wanted, {gradient});
       }
       size_t next = 0;
-      for (const ValueId id : outputs) {
-        const bool direct = id == block.output;
-        const at::Tensor square = direct ? (b == last ? head_square : mean_square(gradient))
-                                         : mean_square(derived[next++]);
+      for (size_t n = 0; n < nodes.size(); ++n) {
+        const bool direct = outputs[n] == block.output;
+        const at::Tensor square =
+            direct && b == last
+                ? head_square
+                : squares_of(graph.nodes[nodes[n]], direct ? gradient : derived[next++], length);
         squares[static_cast<size_t>(i)].push_back(square);
       }
-      if (b > 0) gradients.save(i, derived.back());
+      if (next_gradients) next_gradients->save(i, derived.back());
     });
+    if (next_gradients) next_gradients->finish();
     for (size_t n = 0; n < nodes.size(); ++n) {
       at::Tensor mean = at::zeros_like(squares[0][n]);
       for (int64_t i = 0; i < probes; ++i) mean += squares[static_cast<size_t>(i)][n];

@@ -21,8 +21,13 @@ uint64_t weights_of(const MatrixTask& task) {
   return static_cast<uint64_t>(task.shape().rows) * static_cast<uint64_t>(task.shape().cols);
 }
 
-uint64_t channels(const Value& value) {
-  return value.shape.empty() ? 0 : static_cast<uint64_t>(std::max<int64_t>(0, value.shape.back()));
+// Numbers for each token, or for an image.
+uint64_t features(const Value& value) {
+  if (value.shape.empty()) return 0;
+  uint64_t count = 1;  // < 2^48, see Graph
+  for (const int64_t extent : value.shape)
+    count *= static_cast<uint64_t>(std::max<int64_t>(1, extent));
+  return count;
 }
 
 // The sizes of one block that the formulas are made of.
@@ -42,16 +47,16 @@ BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
                     const std::vector<MatrixTask>& tasks, uint64_t length) {
   const Graph& graph = model.graph;
   BlockNeeds needs;
-  std::set<ValueId> seen;
+  std::set<size_t> seen;
   for (const MatrixTask& task : tasks) {
     for (const MatrixUse& use : task.uses) {
       if (use.block != b) continue;
       needs.largest = std::max(needs.largest, weights_of(task));
       needs.outputs =
-          std::max(needs.outputs, channels(graph.value(graph.nodes[use.node].outputs[0])));
-      if (use.table || !seen.insert(use.input).second) continue;
+          std::max(needs.outputs, features(graph.value(graph.nodes[use.node].outputs[0])));
+      if (use.table || !seen.insert(use.operand).second) continue;
       const uint64_t cols = static_cast<uint64_t>(task.shape().cols);
-      needs.captured += cols;
+      needs.captured += cols * static_cast<uint64_t>(use.positions * use.groups);
       needs.squares += cols * cols;
       needs.largest_square = std::max(needs.largest_square, cols * cols);
     }
@@ -68,11 +73,11 @@ BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
       }
     }
   }
-  uint64_t alive = channels(graph.value(block.input));
+  uint64_t alive = features(graph.value(block.input));
   for (size_t n = block.begin; n < block.end; ++n) {
     const Node& node = graph.nodes[n];
     const ValueId output = node.outputs[0];
-    const uint64_t made = channels(graph.value(output));
+    const uint64_t made = features(graph.value(output));
     const ReferenceOperator& op = Registry<ReferenceOperator>::instance().get(node.op);
     const uint64_t scratch =
         op.scratch_bytes != nullptr ? op.scratch_bytes(node, length) : 4 * length * made;
@@ -82,7 +87,7 @@ BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
     needs.alive = std::max(needs.alive, 4 * length * alive + scratch);
     for (const auto& [id, last] : last_use) {
       const Value& value = graph.value(id);
-      if (last == n && value.kind == ValueKind::kActivation) alive -= channels(value);
+      if (last == n && value.kind == ValueKind::kActivation) alive -= features(value);
     }
   }
   return needs;
@@ -131,14 +136,26 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   return phases;
 }
 
-// Both networks in the native executor, on a batch of windows.
+// Images that a thread of the native executor works on at a time, at most.
+constexpr uint64_t kImageBatch = 64;
+
+// Both networks in the native executor, on a batch of windows or images.
 uint64_t quality_bytes(const Model& model, int64_t length) {
-  const auto batch = static_cast<uint64_t>(evaluation_batch_tokens(model, length));
+  const uint64_t batch = is_language_model(model.graph)
+                             ? static_cast<uint64_t>(evaluation_batch_tokens(model, length))
+                             : kImageBatch;
   uint64_t widest = 0;
   for (const Value& value : model.graph.values) {
-    if (value.kind == ValueKind::kActivation) widest = std::max(widest, channels(value));
+    if (value.kind == ValueKind::kActivation) widest = std::max(widest, features(value));
   }
   return 2 * 4 * 4 * batch * widest;
+}
+
+// Of the images themselves.
+uint64_t image_bytes(const CalibrationSet* calibration) {
+  if (calibration == nullptr || calibration->input.empty()) return 0;
+  return 4 * static_cast<uint64_t>(calibration->count + calibration->probes) *
+         static_cast<uint64_t>(*element_count(calibration->input));
 }
 
 uint64_t in_memory(uint64_t bytes, uint64_t limit) { return bytes <= limit ? bytes : 0; }
@@ -161,9 +178,17 @@ MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blo
   }
   if (calibration != nullptr) most = std::max(most, quality_bytes(model, calibration->length));
   // The pages of a tensor that is being decoded are dropped before its values are needed.
-  estimate.fixed_bytes = kProgramBytes + most;
+  estimate.fixed_bytes = kProgramBytes + most + image_bytes(calibration);
   if (calibration == nullptr) return estimate;
-  const uint64_t sequence_bytes = 4 * length * channels(model.graph.value(blocks.front().output));
+  // Where the shape changes both activations, before and after, are there.
+  uint64_t widest = 0;
+  for (size_t b = 0; b + 1 < blocks.size(); ++b) {
+    const Value& in = model.graph.value(blocks[b].input);
+    const Value& out = model.graph.value(blocks[b].output);
+    const bool both = b > 0 && in.shape != out.shape;
+    widest = std::max(widest, features(out) + (both ? features(in) : 0));
+  }
+  const uint64_t sequence_bytes = 4 * length * widest;
   estimate.probes_bytes = static_cast<uint64_t>(calibration->probes) * sequence_bytes;
   estimate.sequences_bytes =
       static_cast<uint64_t>(calibration->count) * sequence_bytes + estimate.probes_bytes;

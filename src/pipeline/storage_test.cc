@@ -203,21 +203,21 @@ TEST(ActivationStore, HoldsTheSameInMemoryAndOnDisk) {
   constexpr int64_t kSequences = 40;  // no sequence fills pages of its own
   for (const uint64_t memory : {uint64_t{0}, uint64_t{1} << 30}) {
     ActivationStore store(folder.path(), memory);
-    store.resize(kSequences, 7, 33);
-    EXPECT_EQ(store.channels(), 33);
+    store.resize(kSequences, {1, 7, 33});
+    EXPECT_EQ(store.shape(), (Shape{1, 7, 33}));
     for (int64_t i = 0; i < kSequences; ++i) {
       store.save(i, random_tensor(static_cast<uint64_t>(i)));
     }
     EXPECT_EQ(file_count(folder.path()), 0u);  // the file has no name that could be left behind
-    store.resize(kSequences, 33, 7);           // as large as before: nothing moves
-    store.resize(kSequences, 7, 33);
+    store.resize(kSequences, {1, 33, 7});      // as large as before: nothing moves
+    store.resize(kSequences, {1, 7, 33});
     for (int64_t i = 0; i < kSequences; ++i) {
       const at::Tensor expected = random_tensor(static_cast<uint64_t>(i));
       const at::Tensor got = store.load(i);
       ASSERT_EQ(got.sizes(), expected.sizes());
       ASSERT_EQ(std::memcmp(got.data_ptr(), expected.data_ptr(), 7 * 33 * sizeof(float)), 0) << i;
     }
-    store.resize(2, 3, 5);
+    store.resize(2, {1, 3, 5});
     EXPECT_EQ(store.load(1).sizes(), (at::IntArrayRef{1, 3, 5}));
     EXPECT_ANY_THROW(store.load(2));
     EXPECT_ANY_THROW(store.load(-1));
@@ -227,15 +227,21 @@ TEST(ActivationStore, HoldsTheSameInMemoryAndOnDisk) {
 TEST(ActivationStore, SaysWhyItCannotSpill) {
   const TemporaryFolder folder;
   ActivationStore nowhere(folder / "nowhere", 0);
-  EXPECT_THAT(error_of(ErrorCode::kEnvironment, [&] { nowhere.resize(4, 1024, 1024); }),
+  EXPECT_THAT(error_of(ErrorCode::kEnvironment,
+                       [&] {
+                         nowhere.resize(4, {1, 1024, 1024});
+                       }),
               ::testing::AllOf(HasSubstr("16 MB"), HasSubstr("nowhere")));
   ActivationStore store(folder.path(), 0);
   {
     const FullDisk full(4096);
-    EXPECT_THAT(error_of(ErrorCode::kEnvironment, [&] { store.resize(4, 1024, 1024); }),
+    EXPECT_THAT(error_of(ErrorCode::kEnvironment,
+                         [&] {
+                           store.resize(4, {1, 1024, 1024});
+                         }),
                 HasSubstr(folder.path().string()));
   }
-  store.resize(1, 2, 3);  // and can still be used
+  store.resize(1, {1, 2, 3});  // and can still be used
   store.save(0, at::ones({1, 2, 3}));
 }
 

@@ -13,14 +13,17 @@
 
 namespace bitsmith {
 
-// The predicted loss of coding a matrix W as Q, in nats of KL per token, is the second-order term
+// The predicted loss of coding a matrix W as Q, in nats of KL per token or image, is the
+// second-order term
 //
 //   1/2 * sum over uses, sum over output channels r of  G_r * e_r * anchor(block) * joint
 //
-// e_r    mean over calibration tokens of the squared change of output r, (w - q) H (w - q)ᵀ for
-//        its row, with q from the recipe's own solver; on a sample of the rows
-// G_r    mean over tokens of the squared derivative of the log-likelihood by output r, with labels
-//        drawn from the model: the diagonal of the Fisher information, the Hessian of the KL
+// e_r    mean over positions (tokens; pixels of a convolution's output) of the squared change of
+//        output r, (w - q) H (w - q)ᵀ for its row, with q from the recipe's own solver; on a sample
+//        of the rows
+// G_r    squared derivative of the log-likelihood by output r, summed over positions, for each
+//        label, with labels drawn from the model: the diagonal of the Fisher information, the
+//        Hessian of the KL. A text has a label for each token, an image has one
 // anchor measured KL / predicted KL when the whole block is coded at one width, so that the
 //        prediction starts from a measured quantity; interpolated between anchored blocks. (With
 //        nearest codes it is close to 1; GPTQ leaves its errors to rare inputs, where G is larger.)
@@ -68,7 +71,7 @@ struct SurveyState {
   std::vector<std::unique_ptr<ActivationStore>> probe_inputs;
 
   // What flows into `block`, by number of probe (0 ..< calibration.probes).
-  SequenceInput probe_input(size_t block) const;
+  SampleInput probe_input(size_t block) const;
 };
 
 // Step 1, forward through all blocks: second moments, candidates' errors, the probes' activations,
@@ -88,7 +91,7 @@ std::vector<std::vector<double>> measure_sensitivity(const Context& context,
 Anchors measure_anchors(const Context& context, const SurveyState& state,
                         const std::vector<std::vector<double>>& sensitivity, double bits);
 
-// The scheme of a task that step 3 uses: the closest to `bits` bits per weight.
+// The scheme of a task that step 3 uses: the closest to `bits` bits per weight in a large matrix.
 const Scheme& anchor_scheme(const MatrixTask& task, double bits);
 // The name under which step 1 leaves the codes of a task as block `block` uses it.
 std::string anchor_record(const MatrixTask& task, size_t block);

@@ -2,9 +2,35 @@
 
 #include <algorithm>
 
+#include "evaluation/network_classifier.h"
 #include "pipeline/output_format.h"
 
 namespace bitsmith {
+namespace {
+
+// Whether two nodes multiply the same rows of numbers.
+bool same_operand(const Graph& graph, const Node& a, const Node& b) {
+  if (a.op != b.op || a.inputs[0] != b.inputs[0]) return false;
+  if (a.op != "conv") return true;
+  const Shape& kernel = graph.value(a.inputs[1]).shape;
+  const Shape& other = graph.value(b.inputs[1]).shape;
+  if (!std::equal(kernel.begin() + 1, kernel.end(), other.begin() + 1, other.end())) return false;
+  for (const char* name : {"pads", "strides", "dilations"}) {
+    if (a.integers(name) != b.integers(name)) return false;
+  }
+  return a.integer("groups") == b.integer("groups");
+}
+
+// Rows of the output for each token or image.
+int64_t positions_of(const Graph& graph, const Node& node, bool table) {
+  if (table) return 1;
+  int64_t count = 1;
+  for (const int64_t extent : graph.value(node.outputs[0]).shape)
+    count *= std::max<int64_t>(extent, 1);
+  return count / graph.value(node.inputs[1]).shape[0];
+}
+
+}  // namespace
 
 const OutputFormat& checkpoint_format() {
   return Registry<OutputFormat>::instance().get("bitsmith");
@@ -19,9 +45,18 @@ std::vector<MatrixTask> find_matrices(const Model& model, const std::vector<Bloc
     for (size_t n = blocks[b].begin; n < blocks[b].end; ++n) {
       const Node& node = graph.nodes[n];
       const bool table = node.op == "embedding";
-      if (!table && node.op != "linear") continue;
+      if (!table && node.op != "linear" && node.op != "conv") continue;
       const ValueId id = node.inputs[1];
-      const MatrixUse use{n, b, table, node.inputs[0]};
+      if (graph.value(id).kind != ValueKind::kParameter) continue;
+      const auto first = std::ranges::find_if(
+          graph.nodes, [&](const Node& other) { return same_operand(graph, other, node); });
+      const MatrixUse use{n,
+                          b,
+                          table,
+                          node.inputs[0],
+                          static_cast<size_t>(first - graph.nodes.begin()),
+                          positions_of(graph, node, table),
+                          node.op == "conv" ? node.integer("groups") : 1};
       const auto found = std::ranges::find(tasks, id, &MatrixTask::id);
       if (found != tasks.end()) {
         found->uses.push_back(use);
@@ -72,6 +107,17 @@ const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task) {
   const bool multiplied =
       std::ranges::any_of(task.uses, [](const MatrixUse& u) { return !u.table; });
   return multiplied ? recipe.matrix_solver : recipe.table_solver;
+}
+
+std::vector<Block> find_blocks_to_logits(const Graph& graph) {
+  std::vector<Block> blocks = find_blocks(graph);
+  const ValueId logits = logits_of(graph);
+  if (logits == graph.outputs[0]) return blocks;
+  Block& last = blocks.back();
+  last.end = producer_end(graph, last, logits);
+  last.output = logits;
+  BITSMITH_ASSERT(last.end > last.begin);
+  return blocks;
 }
 
 size_t producer_end(const Graph& graph, const Block& block, ValueId value) {

@@ -12,13 +12,20 @@ namespace bitsmith {
 struct MatrixUse {
   size_t node = 0;
   size_t block = 0;
-  bool table = false;  // rows are looked up by token id; else multiplied by `input`
+  bool table = false;  // rows are looked up by token id; else multiplied by what `input` holds
   ValueId input = kNoValue;
+  // The first node that multiplies the same rows of numbers: they share their second moment.
+  // Linear layers that read one value do, convolutions if their windows are the same too.
+  size_t operand = 0;
+  int64_t positions = 1;  // for each token, or for each image: pixels of a convolution's output
+  int64_t groups = 1;     // of a convolution: rows of numbers at each position
 };
 
-// One matrix parameter. Tied embeddings have two uses; it is coded when the first is reached.
 class OutputFormat;
 
+// One matrix parameter. Tied embeddings have two uses; it is coded when the first is reached.
+// Convolutions multiply the patches under their kernels by a matrix [O, C / groups * taps]; groups
+// share the mean of their second moments.
 struct MatrixTask {
   ValueId id = kNoValue;
   const CodedTensor* tensor = nullptr;  // as it is in the model
@@ -56,6 +63,9 @@ uint64_t untouched_bytes(const Model& model, const std::vector<MatrixTask>& task
 // Matrices that are multiplied use the recipe's solver for matrices, tables that are only looked up
 // the one for tables.
 const Chosen<Solver>& solver_for(const Recipe& recipe, const MatrixTask& task);
+
+// The blocks of a graph; the last one ends with the logits, before a softmax over all classes.
+std::vector<Block> find_blocks_to_logits(const Graph& graph);
 
 // One past the node of the block that makes `value`, or the block's begin if it comes from outside.
 size_t producer_end(const Graph& graph, const Block& block, ValueId value);

@@ -18,18 +18,26 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// The features that the matrices of a block multiply, each activation once, squared and summed.
+// The features that the matrices of a block multiply at each position, each operand once, squared
+// and summed.
 double moment_work(size_t block, const std::vector<MatrixTask>& tasks) {
-  std::set<ValueId> seen;
+  std::set<size_t> seen;
   double work = 0;
   for (const MatrixTask& task : tasks) {
     for (const MatrixUse& use : task.uses) {
-      if (use.block != block || use.table || !seen.insert(use.input).second) continue;
+      if (use.block != block || use.table || !seen.insert(use.operand).second) continue;
       const auto cols = static_cast<double>(task.shape().cols);
-      work += cols * cols;
+      work += cols * cols * static_cast<double>(use.positions * use.groups);
     }
   }
   return work;
+}
+
+// Multiplications for each token or image.
+double products(const MatrixTask& task, const MatrixUse& use) {
+  const MatrixShape shape = task.shape();
+  return static_cast<double>(shape.rows) * static_cast<double>(shape.cols) *
+         static_cast<double>(use.positions);
 }
 
 // Seconds of a forward pass for each unit of forward_work() and sequence, and of second moments for
@@ -53,10 +61,9 @@ Rates sample_passes(const Context& context, const std::vector<Block>& blocks,
   for (size_t b = begin; b < end; ++b) {
     const Block& block = blocks[b];
     const BlockParameters parameters(context, block.begin, block.end);
-    const SequenceInput input = [&](int64_t i) {
-      if (b == 0) return token_tensor(calibration, i % calibration.count);
-      const int64_t channels = context.model.graph.value(block.input).shape.back();
-      return at::randn({1, calibration.length, channels});
+    const SampleInput input = [&](int64_t i) {
+      if (b == 0) return sample_tensor(calibration, i % calibration.count);
+      return at::randn(sample_shape(context.model.graph, block.input, calibration));
     };
     BlockRun run{&context.model.graph, block.begin, block.end, block.input, {}, block.output};
     const auto keep = [](int64_t, const at::Tensor&) {};
@@ -65,12 +72,12 @@ Rates sample_passes(const Context& context, const std::vector<Block>& blocks,
     forward_seconds += seconds_since(start);
     forward_units += work[b] * kSequences;
 
-    std::map<ValueId, SecondMoment> moments;
+    std::map<size_t, SecondMoment> moments;  // by operand
     for (const MatrixTask& task : tasks) {
       for (const MatrixUse& use : task.uses) {
-        if (use.block != b || use.table || moments.contains(use.input)) continue;
-        SecondMoment& moment = moments.emplace(use.input, task.shape().cols).first->second;
-        run.captures.emplace_back(use.input, &moment);
+        if (use.block != b || use.table || moments.contains(use.operand)) continue;
+        SecondMoment& moment = moments.emplace(use.operand, task.shape().cols).first->second;
+        run.captures.emplace_back(use.operand, &moment);
       }
     }
     start = Clock::now();
@@ -135,8 +142,7 @@ std::vector<double> forward_work(const std::vector<Block>& blocks,
   for (const MatrixTask& task : tasks) {
     for (const MatrixUse& use : task.uses) {
       if (use.table) continue;
-      work[use.block] +=
-          static_cast<double>(task.shape().rows) * static_cast<double>(task.shape().cols);
+      work[use.block] += products(task, use);
     }
   }
   return work;
@@ -157,7 +163,7 @@ WorkTimes sample_times(const Context& context, const std::vector<Block>& blocks,
     }
   }
   std::map<std::pair<bool, int64_t>, SolveRate> rates;  // by kind of use, length of row
-  std::set<ValueId> factored;
+  std::set<size_t> factored;
   for (size_t t = 0; t < tasks.size(); ++t) {
     const MatrixTask& task = tasks[t];
     if (task.stays(0)) continue;
@@ -166,7 +172,7 @@ WorkTimes sample_times(const Context& context, const std::vector<Block>& blocks,
       rates[kind] = sample_solver(context, task, recipe, calibration != nullptr);
     }
     times.solving[t] = rates[kind].row * static_cast<double>(task.shape().rows);
-    if (factored.insert(task.uses.front().input).second) times.solving[t] += rates[kind].once;
+    if (factored.insert(task.uses.front().operand).second) times.solving[t] += rates[kind].once;
   }
   return times;
 }
@@ -184,18 +190,18 @@ std::vector<double> coding_seconds(const Graph& graph, const std::vector<Block>&
     double work = 0;      // of a pass through the block
     double repeated = 0;  // of the passes of its stages
     // What matrices that are coded here multiply, with one past the node that makes it.
-    std::map<ValueId, size_t> stages;
+    std::map<size_t, size_t> stages;  // by operand
     for (size_t t = 0; t < tasks.size(); ++t) {
       const MatrixUse& use = tasks[t].uses.front();
       if (use.block != b || use.table || tasks[t].stays(picks[t])) continue;
-      stages[use.input] = producer_end(graph, blocks[b], use.input);
+      stages[use.operand] = producer_end(graph, blocks[b], use.input);
     }
     for (const MatrixTask& task : tasks) {
       for (const MatrixUse& use : task.uses) {
         if (use.block != b || use.table) continue;
-        const auto weights = static_cast<double>(task.shape().rows * task.shape().cols);
-        work += weights;
-        for (const auto& [input, end] : stages) repeated += use.node < end ? weights : 0;
+        const double own = products(task, use);
+        work += own;
+        for (const auto& [operand, end] : stages) repeated += use.node < end ? own : 0;
       }
     }
     if (!stages.empty()) seconds[b] += times.moments[b];

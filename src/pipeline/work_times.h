@@ -22,7 +22,7 @@ struct WorkTimes {
   static WorkTimes from_json(const nlohmann::json& json);
 };
 
-// [blocks]: the weights that each token is multiplied by, to which a forward pass's time is about
+// [blocks]: multiplications for each token or image, to which a forward pass's time is about
 // proportional; at least 1.
 std::vector<double> forward_work(const std::vector<Block>& blocks,
                                  const std::vector<MatrixTask>& tasks);

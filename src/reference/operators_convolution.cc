@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "reference/convolution_windows.h"
 #include "reference/operators.h"
 
 namespace bitsmith::reference {
@@ -35,17 +36,8 @@ at::Tensor conv(const Node& node, const Inputs& in) {
                          node.integers("dilations"), false, none, node.integer("groups"));
 }
 
-// x [B, C, X...] -> [B, C, Y..., K...]: the cells of every window; padding is `value`.
 at::Tensor windows(const Node& node, const at::Tensor& x, double value) {
-  at::Tensor cells = padded(node, x, value);
-  const std::vector<int64_t>& kernel = node.integers("kernel");
-  for (size_t i = 0; i < kernel.size(); ++i) {
-    const int64_t dilation = node.integers("dilations")[i];
-    const int64_t axis = static_cast<int64_t>(i) + 2;
-    cells = cells.unfold(axis, dilation * (kernel[i] - 1) + 1, node.integers("strides")[i]);
-    cells = cells.slice(-1, 0, c10::nullopt, dilation);
-  }
-  return cells;
+  return reference::windows(node, node.integers("kernel"), x, value);
 }
 
 std::vector<int64_t> window_axes(const Node& node) {
@@ -115,4 +107,17 @@ const Operators kOperators = {
 };
 
 }  // namespace
+
+at::Tensor windows(const Node& node, const std::vector<int64_t>& kernel, const at::Tensor& x,
+                   double value) {
+  at::Tensor cells = padded(node, x, value);
+  for (size_t i = 0; i < kernel.size(); ++i) {
+    const int64_t dilation = node.integers("dilations")[i];
+    const int64_t axis = static_cast<int64_t>(i) + 2;
+    cells = cells.unfold(axis, dilation * (kernel[i] - 1) + 1, node.integers("strides")[i]);
+    cells = cells.slice(-1, 0, c10::nullopt, dilation);
+  }
+  return cells;
+}
+
 }  // namespace bitsmith::reference
