@@ -22,7 +22,9 @@ struct ImageSpeedOptions {
 struct ImageSpeed {
   int threads = 0;
   int64_t batch = 0;
-  double images_per_s = 0;    // in batches
+  double images_per_s = 0;  // in batches
+  // The same by the processor time of all threads, which other work on the machine hardly changes.
+  double images_per_processor_s = 0;
   double single_seconds = 0;  // for one image by itself, or the network's fixed number of them
   double operations = 0;      // for an image, in matrices and convolutions; a product and a sum
                               // are two
