@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "formats/json_text.h"
 #include "formats/onnx_external.h"
 #include "formats/onnx_lowering.h"
 #include "graph/recognize.h"
@@ -214,6 +215,17 @@ class Import {
     }
     for (auto& buffer : state_.buffers.take()) model.buffers.push_back(std::move(buffer));
     model.config = {{"opset", state_.opset}, {"producer", printable(file_.producer)}};
+    read_metadata();
+  }
+
+  void read_metadata() {
+    constexpr uint64_t kMaxBytes = 1 << 16;
+    for (const std::string_view name : kMetadataNames) {
+      const auto it = file_.metadata.find(fmt::format("{}{}", kMetadataPrefix, name));
+      if (it == file_.metadata.end()) continue;
+      const std::string what = fmt::format("{}: metadata '{}'", state_.file, it->first);
+      state_.model.metadata[std::string(name)] = parse_json_text(it->second, what, kMaxBytes);
+    }
   }
 
   static std::string printable(std::string_view text) {

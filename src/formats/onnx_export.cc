@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "formats/json_text.h"
 #include "formats/onnx.h"
 #include "formats/onnx_lowering.h"
 #include "formats/onnx_raising.h"
@@ -55,6 +56,15 @@ void add_inputs_and_outputs(ExportState& state) {
   }
 }
 
+void add_metadata(ExportState& state) {
+  const nlohmann::json& metadata = state.model.metadata;
+  for (const std::string_view name : kMetadataNames) {
+    if (!metadata.is_object() || !metadata.contains(name)) continue;
+    const std::string key = fmt::format("{}{}", kMetadataPrefix, name);
+    state.file.metadata(key, dump_json_text(metadata.at(std::string(name)), key));
+  }
+}
+
 // Reads the file and compares what it holds with the model.
 void verify(const fs::path& path, const Model& model) {
   const auto differs = [&](const std::string& what) {
@@ -94,6 +104,7 @@ OnnxReport export_onnx(const fs::path& path, const Model& model, bool weights_as
     rule_of(node).raise(raising);
   }
   add_inputs_and_outputs(state);
+  add_metadata(state);
   OnnxReport report;
   report.opset = state.opset;
   report.bytes = state.file.write(path, state.opset);

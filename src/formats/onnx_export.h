@@ -23,7 +23,8 @@ struct OnnxReport {
 };
 
 // Writes the network with the lowest opset that has what it needs, 13 or later. The first extent of
-// inputs and outputs stays open. Read back, the file computes what the network computes.
+// inputs and outputs stays open. Read back, the file computes what the network computes; how images
+// become inputs goes with it, as metadata.
 //
 // Quantized activations are QuantizeLinear and DequantizeLinear. Codes of the codec `int` in
 // weights of conv and linear stay codes, with a DequantizeLinear (QDQ); where the layer's input is

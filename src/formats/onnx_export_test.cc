@@ -8,6 +8,7 @@
 #include "formats/onnx.h"
 #include "formats/onnx_constant.h"
 #include "formats/onnx_raising.h"
+#include "formats/onnx_testing.h"
 
 namespace bitsmith {
 namespace {
@@ -115,6 +116,26 @@ TEST(OnnxExport, TheSameModelGivesTheSameBytes) {
   EXPECT_EQ(floats.tensors.at("w").type, onnx::kFloat);
   EXPECT_THAT(floats.numbers("w"), ElementsAre(-2, 1, 0, 0));
   EXPECT_TRUE(floats.nodes.contains("x.q"));
+}
+
+TEST(OnnxExport, PreprocessingGoesWithTheNetwork) {
+  Model model = quantized_conv().model;
+  model.metadata = {
+      {"preprocessing", {{"scale", 0.5}, {"mean", {1, 2}}}}, {"label_offset", 1}, {"recipe", 3}};
+  const Written written(model);
+  const nlohmann::json read = read_onnx(as_bytes(written.bytes), "net.onnx", "").metadata;
+  EXPECT_EQ(read, (nlohmann::json{{"preprocessing", model.metadata["preprocessing"]},
+                                  {"label_offset", 1}}));
+
+  onnx_testing::Network small = onnx_testing::small_network();
+  const std::string good = small.bytes();
+  EXPECT_TRUE(read_onnx(as_bytes(good), "net.onnx", "").metadata.is_null());
+  const std::string bad =
+      good + ProtobufMessage()
+                 .message(14, ProtobufMessage().text(1, "bitsmith.preprocessing").text(2, "{"))
+                 .bytes();
+  EXPECT_THAT(error_of(ErrorCode::kCorrupt, [&] { read_onnx(as_bytes(bad), "net.onnx", ""); }),
+              HasSubstr("'bitsmith.preprocessing'"));
 }
 
 // x [N, cols] times a weight of 3 rows.

@@ -336,6 +336,9 @@ File Reader::file(std::string_view message) const {
         file.opsets[domain == "ai.onnx" ? "" : domain] = version;
         break;
       }
+      case 14:
+        file.metadata.insert(string_entry(fields(f.as_bytes())));
+        break;
     }
   }
   if (!has_graph) corrupt("no ONNX model: it has no graph");

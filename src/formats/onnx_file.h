@@ -1,6 +1,7 @@
 // The messages of an ONNX file (onnx.proto) that bitsmith reads, as views into the file's bytes.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -100,10 +101,16 @@ struct FileGraph {
   std::vector<ValueInfo> outputs;
 };
 
+// What bitsmith adds to a file's metadata, as JSON under "bitsmith.<name>": how images become
+// inputs, and which label is class 0; names as in checkpoints.
+inline constexpr std::array<std::string_view, 2> kMetadataNames = {"preprocessing", "label_offset"};
+inline constexpr std::string_view kMetadataPrefix = "bitsmith.";
+
 struct File {
   int64_t ir_version = 0;
   std::string_view producer;
   std::map<std::string, int64_t, std::less<>> opsets;  // by domain; "ai.onnx" is ""
+  std::map<std::string, std::string, std::less<>> metadata;
   FileGraph graph;
 };
 

@@ -103,7 +103,8 @@ uint64_t FileWriter::write(const std::filesystem::path& path, int64_t opset) con
   start.integer(1, ir_version_of(opset)).text(2, "bitsmith").begin(7, graph_bytes);
   ProtobufMessage end;
   end.message(8, ProtobufMessage().text(1, "").integer(2, opset));
-  const uint64_t total = start.bytes().size() + graph_bytes + end.bytes().size();
+  const uint64_t total =
+      start.bytes().size() + graph_bytes + end.bytes().size() + metadata_.bytes().size();
   if (total > kLimitBytes) {
     fail(ErrorCode::kUnsupported, "onnx: the file would have {} bytes, protobuf's limit is 2 GB",
          total);
@@ -115,6 +116,7 @@ uint64_t FileWriter::write(const std::filesystem::path& path, int64_t opset) con
   file.write(tensors_);
   file.write(values_.bytes());
   file.write(end.bytes());
+  file.write(metadata_.bytes());
   file.commit();
   return total;
 }

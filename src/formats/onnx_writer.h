@@ -42,6 +42,9 @@ class FileWriter {
               std::span<const std::byte> elements);
   void input(const ProtobufMessage& value_info) { values_.message(11, value_info); }
   void output(const ProtobufMessage& value_info) { values_.message(12, value_info); }
+  void metadata(std::string_view key, std::string_view value) {  // ModelProto.metadata_props
+    metadata_.message(14, ProtobufMessage().text(1, key).text(2, value));
+  }
 
   // The file appears whole or not at all. Returns its size in bytes.
   uint64_t write(const std::filesystem::path& path, int64_t opset) const;
@@ -50,6 +53,7 @@ class FileWriter {
   ProtobufMessage nodes_;  // fields of GraphProto, as are the next two
   std::string tensors_;
   ProtobufMessage values_;
+  ProtobufMessage metadata_;  // fields of ModelProto
 };
 
 }  // namespace bitsmith::onnx
