@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "evaluation/network_classifier.h"
+#include "evaluation/operations.h"
 #include "model_options.h"
 #include "report/table.h"
 #include "report/units.h"
@@ -16,20 +17,31 @@ std::string percent(const Estimate& estimate) {
   return format_estimate(100 * estimate.value, 100 * estimate.error) + " %";
 }
 
-void add_row(Table& table, const char* name, const Model& model, const Accuracy& accuracy) {
-  table.add_row(
-      {name, percent(accuracy.top1), percent(accuracy.top5), format_bytes(model.parameter_bytes()),
-       fmt::format("{:.3f}", bits_per_weight(model.parameter_bytes(), model.parameter_count()))});
+//   original: what the compression ratio is to
+void add_row(Table& table, const char* name, const Model& model, const Accuracy& accuracy,
+             const Model& original) {
+  const auto bytes = static_cast<double>(model.parameter_bytes());
+  const auto weights = static_cast<double>(original.parameter_count());
+  const bool labels = accuracy.images > 0;
+  table.add_row({name, labels ? percent(accuracy.top1) : "-", labels ? percent(accuracy.top5) : "-",
+                 format_bytes(model.parameter_bytes()), fmt::format("{:.3f}", 8 * bytes / weights),
+                 fmt::format("{:.2f}", 4 * weights / bytes)});
 }
 
 void print(const ClassifierEvaluation& evaluation, const Model& model, const Model* original,
            const NetworkArithmetic& arithmetic) {
-  Table table({left("model"), right("top-1"), right("top-5"), right("parameters"), right("bpw")});
-  if (original != nullptr) add_row(table, "original", *original, *evaluation.original);
-  add_row(table, original != nullptr ? "compressed" : "model", model, evaluation.model);
+  Table table({left("model"), right("top-1"), right("top-5"), right("parameters"), right("bpw"),
+               right("of float32, 1 :")});
+  if (original != nullptr) add_row(table, "original", *original, *evaluation.original, *original);
+  add_row(table, original != nullptr ? "compressed" : "model", model, evaluation.model,
+          original != nullptr ? *original : model);
   fmt::print("{}", table.text());
   FactList facts;
   facts.add("arithmetic", arithmetic.text());
+  if (original != nullptr) {
+    facts.add("an image takes, original", count_operations(*original).text());
+  }
+  facts.add("an image takes", count_operations(model).text());
   if (!evaluation.comparison) {
     fmt::print("\n{}", facts.text());
     return;
@@ -78,7 +90,11 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
   result["class_names"] = dataset->classes();
   result["model"].update(size_json(model));
   result["model"]["arithmetic"] = classifier.executor().arithmetic().to_json();
-  if (original != nullptr) result["original"].update(size_json(*original));
+  result["model"]["operations"] = count_operations(model).to_json();
+  if (original != nullptr) {
+    result["original"].update(size_json(*original));
+    result["original"]["operations"] = count_operations(*original).to_json();
+  }
   fmt::print("{}\n", result.dump(2));
 }
 

@@ -28,6 +28,11 @@ class ApotCodec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options& options) const override {
+    const int terms = static_cast<int>(options.integer("terms"));
+    return {0, terms, terms - 1, 0, true};
+  }
+
   std::string label(const Options& options) const override {
     const std::string& scale = options.text("scale");
     return fmt::format("apot{} k{} {}{}", options.integer("bits"), options.integer("terms"),

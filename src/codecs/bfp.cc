@@ -9,6 +9,10 @@ class BfpCodec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options& options) const override {
+    return {.bits = static_cast<int>(options.integer("bits"))};
+  }
+
   std::string label(const Options& options) const override {
     return fmt::format("bfp{} {}{}", options.integer("bits"), group_label(options.integer("group")),
                        rule_label(options));

@@ -11,6 +11,8 @@ class BinaryCodec final : public TableCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options&) const override { return {0, 0, 0, 0, false}; }
+
   std::string label(const Options& options) const override {
     return fmt::format("binary {}{}", group_label(options.integer("group")),
                        options.flag("mean") ? " mean" : "");

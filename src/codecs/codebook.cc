@@ -247,6 +247,11 @@ class CodebookCodec final : public Codec {
                          reinterpret_cast<uint8_t*>(bytes.data()));
   }
 
+  ProductCost product_cost(const Options& options) const override {
+    const int words = static_cast<int>(options.integer("words"));
+    return words == 0 ? ProductCost{} : ProductCost{0, words, words - 1, 0, true};
+  }
+
   std::string label(const Options& options) const override {
     const std::string& scope = options.text("scope");
     const bool grouped = scope == "group" || scope == "tensor_scaled";

@@ -84,6 +84,16 @@ struct SymbolStream {
 // Ranges of symbols begin at multiples of this, so that no two ranges of a stream share a byte.
 inline constexpr int64_t kSymbolRange = 4096;
 
+// What an activation times a stored number takes, beside adding the product to a sum and, once for
+// each group, scaling that sum.
+struct ProductCost {
+  int multiplications = 1;
+  int shifts = 0;
+  int additions = 0;
+  int bits = 16;             // of the number that is multiplied with
+  bool skips_zeros = false;  // the codes tell zeros apart, which take nothing
+};
+
 class Codec {
  public:
   static const char* kind() { return "codec"; }
@@ -123,6 +133,9 @@ class Codec {
   // Whether coding what was decoded, by the plain rules, gives the same values again. Codecs whose
   // parameters are estimated (from a mean, by clustering) may come to others.
   virtual bool is_idempotent(const Options&) const { return true; }
+
+  // The default: entries of tables, which are binary16.
+  virtual ProductCost product_cost(const Options&) const { return {}; }
 
   // Short name for tables: "int4 g64", "bf16".
   virtual std::string label(const Options& options) const = 0;

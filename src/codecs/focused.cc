@@ -254,6 +254,9 @@ class FocusedCodec final : public Codec {
                          reinterpret_cast<uint8_t*>(bytes.data()));
   }
 
+  // Activations of a cluster are added up and multiplied by its mean, a power of two, once.
+  ProductCost product_cost(const Options&) const override { return {0, 1, 0, 0, true}; }
+
   std::string label(const Options& options) const override {
     return fmt::format("focused{}", bits_of(options));
   }

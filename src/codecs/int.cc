@@ -154,6 +154,10 @@ class IntCodec final : public Codec {
                      reinterpret_cast<uint8_t*>(bytes.data()));
   }
 
+  ProductCost product_cost(const Options& options) const override {
+    return {.bits = static_cast<int>(options.integer("bits"))};
+  }
+
   std::string label(const Options& options) const override {
     const int64_t group = options.integer("group");
     return fmt::format("int{} {}{}", options.integer("bits"),

@@ -11,6 +11,13 @@ class Log2Codec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  // Two words of whole exponents are two shifts.
+  ProductCost product_cost(const Options& options) const override {
+    if (options.integer("fraction") != 1) return {};
+    const int words = options.integer("second") > 0 ? 2 : 1;
+    return {0, words, words - 1, 0, true};
+  }
+
   std::string label(const Options& options) const override {
     const std::string& scale = options.text("scale");
     return fmt::format("log{} /{} +{} {}{}", options.integer("bits"), options.integer("fraction"),

@@ -11,6 +11,11 @@ class MiniFloatCodec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options& options) const override {
+    return {.bits =
+                static_cast<int>(1 + options.integer("exponent") + options.integer("mantissa"))};
+  }
+
   std::string label(const Options& options) const override {
     const auto exponent = options.integer("exponent");
     const auto mantissa = options.integer("mantissa");

@@ -10,6 +10,10 @@ class MxintCodec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options& options) const override {
+    return {.bits = static_cast<int>(options.integer("bits"))};
+  }
+
   std::string label(const Options& options) const override {
     return fmt::format("mxint{}{}", options.integer("bits"), rule_label(options));
   }

@@ -116,6 +116,10 @@ class PlainCodec final : public Codec {
     }
   }
 
+  ProductCost product_cost(const Options&) const override {
+    return {.bits = static_cast<int>(8 * sizeof(Bits))};
+  }
+
   std::string label(const Options&) const override { return info_.id; }
 
  private:

@@ -192,6 +192,11 @@ class PlanesCodec final : public TableCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  // Each plane has a sum of its own.
+  ProductCost product_cost(const Options& options) const override {
+    return {0, 0, static_cast<int>(options.integer("planes")) - 1, 0, false};
+  }
+
   std::string label(const Options& options) const override {
     return fmt::format("planes {}x{} {}{}{}", options.integer("planes"), options.text("digit"),
                        group_label(options.integer("group")), options.flag("mean") ? " mean" : "",

@@ -10,6 +10,8 @@ class PotCodec final : public GridCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options&) const override { return {0, 1, 0, 0, true}; }
+
   std::string label(const Options& options) const override {
     const std::string& scale = options.text("scale");
     return fmt::format("pot{} {}{}{}", options.integer("bits"),

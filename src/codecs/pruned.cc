@@ -266,6 +266,13 @@ class PrunedCodec final : public Codec {
     }
   }
 
+  ProductCost product_cost(const Options& options) const override {
+    const Scheme inner = parse_inner_scheme(info_.id, options.text("inner"));
+    ProductCost cost = inner.codec->product_cost(inner.options);
+    cost.skips_zeros = true;
+    return cost;
+  }
+
   std::string label(const Options& options) const override {
     return fmt::format("pruned {:.3g}% {}", 100 * options.number("density"),
                        parse_inner_scheme(info_.id, options.text("inner")).label());

@@ -196,6 +196,13 @@ class SparseCodec final : public Codec {
     }
   }
 
+  ProductCost product_cost(const Options& options) const override {
+    const Scheme inner = parse_inner_scheme(info_.id, options.text("inner"));
+    ProductCost cost = inner.codec->product_cost(inner.options);
+    cost.skips_zeros = true;
+    return cost;
+  }
+
   std::string label(const Options& options) const override {
     const int64_t of = options.integer("of");
     const double density = options.number("density");

@@ -46,6 +46,8 @@ class TernaryCodec final : public TableCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
+  ProductCost product_cost(const Options&) const override { return {0, 0, 0, 0, true}; }
+
   std::string label(const Options& options) const override {
     return fmt::format("ternary {}{}", group_label(options.integer("group")),
                        options.flag("symmetric") ? "" : " two scales");
