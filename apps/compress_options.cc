@@ -25,7 +25,7 @@ void CompressOptions::add_common(CLI::App& command) {
       "lossless coding of the file: huffman, rans or none (default: the recipe's)");
   CLI::Option* calibration = command.add_option(
       "--calibration", request.calibration,
-      "text like what the model will see (without it the model writes its own), or images");
+      "text (without it the model writes its own) or images like what it will see");
   add_image_options(command, images, calibration);
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();

@@ -422,6 +422,23 @@ class CommandLine(unittest.TestCase):
         self.assertIn("[B, 1, 2, 2]", self.fails(2, "eval", net, "--images", images, "--crop", "1"))
         self.assertIn("--scale", self.fails(2, "eval", net, "--images", images, "--scale", "x"))
 
+    def test_compress_images(self):
+        net = os.path.join(self.folder, "net.onnx")
+        write_network(net)
+        images = write_images(self.folder)
+        small = os.path.join(self.folder, "net.bitsmith")
+        result = json.loads(self.works("compress", net, "--recipe", "gptq", "--set", "code.bits=8", "--json",
+                                       "--calibration", images, "--preprocess", "unit", "-o", small))
+        self.assertEqual(result["quality"]["images"], 5)
+        self.assertGreaterEqual(result["quality"]["comparison"]["agreement"]["value"], 0.8)
+        # Images become inputs as they did then.
+        both = json.loads(self.works("eval", small, "--images", images, "--json", "--against", net))
+        self.assertEqual(both["preprocessing"]["scale"], 1 / 255)
+        self.assertIn("an image takes", self.works("eval", small, "--images", images, "--against", net))
+        self.assertIn("--calibration", self.fails(2, "compress", net, "--recipe", "gptq", "-o", small))
+        self.assertIn("language model", self.fails(2, "compress", self.model, "--recipe", "gptq", "--calibration",
+                                                   self.text, "--preprocess", "unit", "-o", small))
+
     def test_bench_images(self):
         net = os.path.join(self.folder, "fast.onnx")
         write_network(net)
