@@ -14,6 +14,7 @@
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/kernels/conv_float.h"
 #include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/conv_sparse.h"
 #include "runtime/kernels/cpu.h"
 
 namespace bitsmith {
@@ -114,7 +115,41 @@ void bench(int64_t images) {
   }
 }
 
+// At which share of zeros skipping them starts to pay.
+void bench_sparse(int64_t images) {
+  ThreadPool pool(1);
+  fmt::print("\n| sparse float32 against dense | 0 % zeros | 50 % | 70 % | 80 % | 90 % | 95 % |\n");
+  fmt::print("|---|---|---|---|---|---|---|\n");
+  Random random(2);
+  for (const auto& [name, s] : layers()) {
+    if (s.is_depthwise() || s.pixels() == 1) continue;
+    std::vector<float> x(
+        static_cast<size_t>(images * s.height * s.width * s.channels + kConvSlackBytes));
+    for (float& v : x) v = static_cast<float>(random.uniform() - 0.5);
+    std::vector<float> y(static_cast<size_t>(images * s.pixels() * s.outputs));
+    std::string row = fmt::format("| {} |", name);
+    for (const double zeros : {0.0, 0.5, 0.7, 0.8, 0.9, 0.95}) {
+      std::vector<float> weights(static_cast<size_t>(s.weights()));
+      for (float& w : weights) {
+        w = random.uniform() < zeros ? 0.0F : static_cast<float>(random.uniform() - 0.5);
+      }
+      const FloatConv dense({s, weights, {}});
+      const SparseConv sparse({s, weights, {}});
+      const double dense_seconds =
+          best_seconds([&] { dense.run(x.data(), images, y.data(), pool); });
+      const double sparse_seconds =
+          best_seconds([&] { sparse.run(x.data(), images, y.data(), pool); });
+      row += fmt::format(" {:.2f}x |", dense_seconds / sparse_seconds);
+    }
+    fmt::print("{}\n", row);
+  }
+}
+
 }  // namespace
 }  // namespace bitsmith
 
-int main(int argc, char** argv) { bitsmith::bench(argc > 1 ? std::max(1, std::atoi(argv[1])) : 1); }
+int main(int argc, char** argv) {
+  const int images = argc > 1 ? std::max(1, std::atoi(argv[1])) : 1;
+  bitsmith::bench(images);
+  bitsmith::bench_sparse(images);
+}

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "runtime/kernels/conv_float.h"
 #include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/conv_sparse.h"
 #include "runtime/kernels/targets_test.h"
 
 namespace bitsmith {
@@ -244,6 +245,36 @@ Plain convolve_plainly(const FloatConvSpec& spec, const std::vector<float>& x, i
     }
   }
   return result;
+}
+
+// Skipping zeros changes no bit.
+TEST_P(Conv, SparseOnesEqualDenseOnes) {
+  std::vector<Case> all = cases();
+  all.push_back({"large_image", square(3, 40, 5, 3, 1, 1), 2});
+  for (const Case& c : all) {
+    SCOPED_TRACE(c.name);
+    const ConvShape& s = c.shape;
+    if (s.is_depthwise()) continue;
+    Random random(7, c.name);
+    const std::vector<float> x =
+        normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
+    for (const double density : {0.0, 0.1, 0.6, 1.0}) {
+      std::vector<float> weights = normal_floats(random, s.weights());
+      for (float& w : weights) w = random.uniform() < density ? w : 0.0F;
+      const std::vector<float> bias = normal_floats(random, s.outputs);
+      const FloatConvSpec spec{s, weights, bias, -0.5F, 1.5F};
+      const auto size = static_cast<size_t>(c.images * s.pixels() * s.outputs);
+      std::vector<float> expected(size);
+      ThreadPool one(1);
+      FloatConv(spec).run(x.data(), c.images, expected.data(), one);
+      for (const int threads : {1, 3}) {
+        ThreadPool pool(threads);
+        std::vector<float> y(size, 99.0F);
+        SparseConv(spec).run(x.data(), c.images, y.data(), pool);
+        ASSERT_EQ(y, expected) << density << ", " << threads << " threads";
+      }
+    }
+  }
 }
 
 TEST_P(Conv, FloatsWithinRounding) {

@@ -79,6 +79,27 @@ std::vector<std::vector<float>> run(NetworkExecutor& executor, std::span<const f
   return executor.run({&x, 1}, images);
 }
 
+// The weights that are zero in most of a convolution's rows are skipped, in others they are not.
+TEST(NetworkExecutor, SkipsZerosWhereThereAreMany) {
+  for (const bool sparse : {false, true}) {
+    Network n;
+    Graph& g = n.model.graph;
+    const ValueId x = g.add_input("x", {kBatch, 16, 12, 12});
+    const ValueId w = n.parameter("w", {16, 16, 3, 3});
+    auto numbers = n.model.parameter("w").decode_all();
+    for (size_t i = 0; sparse && i < numbers.size(); ++i) numbers[i] *= i % 16 == 3 ? 1.0F : 0.0F;
+    const auto bytes = std::as_bytes(std::span(numbers));
+    n.model.buffers.push_back(
+        std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end()));
+    n.model.parameters["w"].bytes = *n.model.buffers.back();
+    g.outputs = {ops::conv(g, "c", x, w, kNoValue, {{1, 1}, {1, 1}, {1, 1, 1, 1}})};
+    ThreadPool pool(2);
+    const NetworkExecutor executor(n.model, pool);
+    EXPECT_EQ(executor.kernel_names().at(0),
+              sparse ? "1 x float32 sparse convolution" : "1 x float32 convolution");
+  }
+}
+
 TEST(NetworkExecutor, AnImageIsTheSameInAnyBatchOnAnyThreads) {
   constexpr int64_t kImages = 150;  // several parts, the last one smaller
   constexpr int64_t kElements = 3 * 9 * 7;

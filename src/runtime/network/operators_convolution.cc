@@ -1,8 +1,10 @@
 // conv of graph/operators_convolution.h.
 #include <algorithm>
 #include <optional>
+#include <variant>
 
 #include "runtime/kernels/conv_float.h"
+#include "runtime/kernels/conv_sparse.h"
 #include "runtime/network/network_operator.h"
 #include "runtime/network/window.h"
 
@@ -24,18 +26,32 @@ class Conv final : public NetworkStep {
     const std::vector<float> weights = p.numbers(node.inputs[1]);
     const std::vector<float> bias = p.numbers(node.inputs[2]);
     const Limits limits(node);
-    kernel_.emplace(FloatConvSpec{shape, weights, bias, limits.low, limits.high});
+    const FloatConvSpec spec{shape, weights, bias, limits.low, limits.high};
+    if (SparseConv::pays(spec)) {
+      kernel_.emplace(SparseConv(spec));
+    } else {
+      kernel_.emplace(FloatConv(spec));
+    }
   }
 
   void run(NetworkFrame& frame) const override {
-    kernel_->run(x_.data(frame), x_.extents(frame)[0], y_.data(frame), *frame.pool);
+    std::visit(
+        [&](const auto& kernel) {
+          kernel.run(x_.data(frame), x_.extents(frame)[0], y_.data(frame), *frame.pool);
+        },
+        *kernel_);
   }
-  std::string_view kernel_name() const override { return kernel_->name(); }
-  uint64_t memory_bytes() const override { return static_cast<uint64_t>(kernel_->memory_bytes()); }
+  std::string_view kernel_name() const override {
+    return std::visit([](const auto& kernel) { return kernel.name(); }, *kernel_);
+  }
+  uint64_t memory_bytes() const override {
+    return static_cast<uint64_t>(
+        std::visit([](const auto& kernel) { return kernel.memory_bytes(); }, *kernel_));
+  }
 
  private:
   Operand x_, y_;
-  std::optional<FloatConv> kernel_;
+  std::optional<std::variant<FloatConv, SparseConv>> kernel_;
 };
 
 // Any number of spatial axes, cell by cell.

@@ -1,0 +1,51 @@
+// Convolutions of which most weights are zero, in float32.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "runtime/kernels/conv_float.h"
+
+namespace bitsmith {
+
+// Only weights that are not zero are multiplied. A register holds a channel's neighbouring pixels,
+// so that one weight serves all lanes whatever the pattern of the others: images are turned into
+// planes and back, which costs as much as some weights for each pixel.
+//
+// For strides the padded image is cut into its phases, one plane for each (row mod stride, column
+// mod stride): what a tap reads for neighbouring output pixels lies side by side then. A plane is
+// one row of numbers, its rows end to end: a tap is one offset for all pixels. (The pixels between
+// the end of an output row and the next are computed for nothing.)
+class SparseConv {
+ public:
+  // Whether it is faster than FloatConv, by measurement (conv_bench): enough zeros, enough pixels.
+  static bool pays(const FloatConvSpec& spec);
+
+  explicit SparseConv(const FloatConvSpec& spec);
+
+  // The result of FloatConv, bit for bit, for finite inputs; weights that are zero do not see NaN.
+  //   x [images, height, width, channels], y [images, out_height, out_width, outputs]
+  void run(const float* x, int64_t images, float* y, ThreadPool& pool) const;
+
+  const ConvShape& shape() const { return shape_; }
+  std::string_view name() const { return "float32 sparse convolution"; }
+  int64_t memory_bytes() const { return offsets_.bytes() + values_.bytes() + bias_.bytes(); }
+
+ private:
+  // Of the channels [first, end).
+  void make_planes(const float* image, int64_t first, int64_t end, float* planes) const;
+
+  ConvShape shape_;
+  float y_min_;
+  float y_max_;
+  int64_t plane_width_ = 0;        // of a phase
+  int64_t channel_size_ = 0;       // of the planes of a channel
+  int64_t positions_ = 0;          // from the first output pixel to the last, with those in between
+  std::vector<int64_t> begin_;     // [outputs + 1]: where its weights are
+  AlignedArray<int32_t> offsets_;  // [weights], from a pixel of the first plane
+  AlignedArray<float> values_;     // [weights], by kernel row, kernel column, channel
+  AlignedArray<float> bias_;       // [outputs]
+};
+
+}  // namespace bitsmith
