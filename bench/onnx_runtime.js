@@ -24,7 +24,8 @@ function median(values) {
 // Images in a run, and what runs it.
 async function openSession(net, threads, batch) {
   const session = await ort.InferenceSession.create(
-      net, {intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential'});
+      net, {intraOpNumThreads: threads, interOpNumThreads: 1, executionMode: 'sequential',
+            logSeverityLevel: 3});
   const {shape} = session.inputMetadata[0];
   const images = typeof shape[0] === 'number' && shape[0] > 0 ? shape[0] : batch;
   const feeds = {[session.inputNames[0]]: randomInput([images, ...shape.slice(1)])};

@@ -169,6 +169,7 @@ std::string run_vector(const Vector& v, size_t first_constant, Run run) {
 
 struct Score {
   std::vector<std::string> passed, refused, failed;
+  std::vector<std::string> partly;  // of `passed`: a run was refused
   int runs = 0;
 };
 
@@ -216,6 +217,7 @@ void score(const fs::path& folder, Run run, Score& total) {
   }
   if (right > 0) {
     total.passed.push_back(name);
+    if (!refusal.empty()) total.partly.push_back(fmt::format("{}: {}", name, reason_of(refusal)));
   } else {
     total.refused.push_back(fmt::format("{}: {}", name, reason_of(refusal)));
   }
@@ -247,11 +249,12 @@ void expect_right_or_refused(Run run) {
   for (const auto& [reason, names] : reasons) {
     fmt::print("refused {:3}  {}: {}\n", names.size(), reason, fmt::join(names, ", "));
   }
+  for (const std::string& text : total.partly) fmt::print("a run refused  {}\n", text);
   fmt::print("{} vectors: {} passed ({} runs), {} refused, {} failed\n", folders.size(),
              total.passed.size(), total.runs, total.refused.size(), total.failed.size());
   for (const std::string& failure : total.failed) ADD_FAILURE() << failure;
   // What once passed stays supported.
-  constexpr size_t kPassed = 400;
+  constexpr size_t kPassed = 600;
   EXPECT_GE(total.passed.size(), kPassed);
 }
 

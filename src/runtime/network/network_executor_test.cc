@@ -129,6 +129,25 @@ TEST(NetworkExecutor, PadsAndReluAreWhatTheySay) {
   EXPECT_TRUE(std::ranges::all_of(outputs[0], [](float v) { return std::isfinite(v); }));
 }
 
+TEST(NetworkExecutor, AnEmbeddingTakesRowsOfItsTable) {
+  Network n;
+  Graph& g = n.model.graph;
+  const ValueId ids = g.add_input("ids", {kBatch, 2});
+  g.outputs = {ops::embedding(g, "words", ids, n.parameter("table", {9, 3}))};
+  const std::vector<float> table = n.model.parameter("table").decode_all();
+  ThreadPool pool(2);
+  NetworkExecutor executor(n.model, pool);
+  const std::vector<float> asked = {8, 0, 3, -1};
+  std::vector<float> expected;
+  for (const int64_t row : {8, 0, 3, 8}) {
+    expected.insert(expected.end(), table.begin() + 3 * row, table.begin() + 3 * row + 3);
+  }
+  EXPECT_EQ(run(executor, asked, 2)[0], expected);
+  for (const float bad : {9.0F, 0.5F, std::nanf("")}) {
+    EXPECT_THROW(run(executor, std::vector<float>{bad, 0}, 1), Error);
+  }
+}
+
 std::string refusal(Model model) {
   ThreadPool pool(1);
   try {
@@ -144,9 +163,9 @@ TEST(NetworkExecutor, RefusesByNameWhatItCannotRun) {
   {
     Network n;  // an operator of language models
     Graph& g = n.model.graph;
-    const ValueId ids = g.add_input("ids", {kBatch, 4});
-    g.outputs = {ops::embedding(g, "words", ids, n.parameter("table", {9, 2}))};
-    EXPECT_THAT(refusal(n.model), HasSubstr("'words' is a 'embedding'"));
+    const ValueId x = g.add_input("x", {kBatch, 3, 4});
+    g.outputs = {ops::rope(g, "turned", x, {1, 0.5})};
+    EXPECT_THAT(refusal(n.model), HasSubstr("'turned' is a 'rope'"));
   }
   {
     Network n;  // images that depend on each other

@@ -183,14 +183,15 @@ class Pad final : public NetworkStep {
   T value_;
 };
 
+// Also rows of an embedding's table, which is its second input.
 class Gather final : public NetworkStep {
  public:
   Gather(NetworkPreparation& p, const Node& node)
-      : name_(node.name),
-        x_(p.input(node, 0)),
-        indices_(p.input(node, 1)),
+      : node_(fmt::format("'{}' ({})", node.name, node.op)),
+        x_(p.input(node, node.op == "gather" ? 0 : 1)),
+        indices_(p.input(node, node.op == "gather" ? 1 : 0)),
         y_(p.output(node)),
-        axis_(static_cast<size_t>(node.integer("axis"))) {}
+        axis_(node.op == "gather" ? static_cast<size_t>(node.integer("axis")) : 0) {}
 
   // x [outer, extent, inner], indices [count] -> [outer, count, inner]
   void run(NetworkFrame& frame) const override {
@@ -215,14 +216,13 @@ class Gather final : public NetworkStep {
   int64_t checked(float number, int64_t extent) const {
     const auto limit = static_cast<float>(extent);
     if (!(number >= -limit && number < limit) || number != std::floor(number)) {
-      fail(ErrorCode::kCorrupt, "executor: node '{}' (gather) asks for index {} of {}", name_,
-           number, extent);
+      fail(ErrorCode::kCorrupt, "executor: node {} asks for index {} of {}", node_, number, extent);
     }
     const auto index = static_cast<int64_t>(number);
     return index < 0 ? index + extent : std::min(index, extent - 1);
   }
 
-  std::string name_;
+  std::string node_;
   Operand x_, indices_, y_;
   size_t axis_;
 };
@@ -261,6 +261,7 @@ const NetworkOperators operators = {
     follow("slice", "a regular part of some axes", make_typed<Slice>),
     follow("pad", "elements added around a tensor", make_typed<Pad>),
     plain("gather", "parts of an axis by index", make_step<Gather>),
+    plain("embedding", "rows of a table by index", make_step<Gather>),
     follow("expand", "a tensor broadcast to a shape", make_step<Expand>),
 };
 
