@@ -42,6 +42,7 @@ class Import {
         state_(model, name, opset_of(file, name), kFreeBytes + kGrowth * file_bytes) {}
 
   void run() {
+    check_operators();
     add_constants();
     add_inputs();
     for (const FileNode& node : file_.graph.nodes) lower(node);
@@ -50,6 +51,28 @@ class Import {
   }
 
  private:
+  // Before anything else is said of the network: what it would take to import it.
+  void check_operators() {
+    std::set<std::string, std::less<>> others;
+    const FileNode* first = nullptr;
+    for (const FileNode& node : file_.graph.nodes) {
+      const bool known =
+          node.domain.empty() &&
+          (node.op == "Constant" || rules().contains(node.op) || fold_rules().contains(node.op));
+      if (known) continue;
+      if (first == nullptr) first = &node;
+      if (node.op != first->op) others.insert(fmt::format("'{}'", printable(node.op)));
+    }
+    if (first == nullptr) return;
+    const std::string from = first->domain.empty()
+                                 ? fmt::format("of ONNX (opset {})", state_.opset)
+                                 : fmt::format("of the domain '{}'", first->domain);
+    const std::string more =
+        others.empty() ? "" : fmt::format("; nor are {}", fmt::join(others, ", "));
+    Lowering(state_, *first)
+        .unsupported(fmt::format("the operator '{}' {} is not supported{}", first->op, from, more));
+  }
+
   void add_constant(std::string_view name, const Tensor& tensor) {
     if (!is_number(tensor.type)) {
       fail(ErrorCode::kUnsupported, "{}: tensor '{}' is of type {}", state_.file, name,
@@ -132,10 +155,6 @@ class Import {
 
   void apply_rule(const FileNode& node) {
     Lowering lowering(state_, node);
-    if (!node.domain.empty()) {
-      lowering.unsupported(fmt::format("the operator '{}' of the domain '{}' is not supported",
-                                       node.op, node.domain));
-    }
     if (node.op == "Constant") return lowering.set(value_of_constant(lowering));
     bool constants = !node.inputs.empty();
     for (size_t i = 0; i < node.inputs.size(); ++i) {
@@ -145,8 +164,8 @@ class Import {
     if (fold != fold_rules().end()) return fold->second(lowering);
     const auto rule = rules().find(node.op);
     if (rule == rules().end()) {
-      lowering.unsupported(fmt::format("the operator '{}' of ONNX (opset {}) is not supported",
-                                       node.op, state_.opset));
+      lowering.unsupported(
+          fmt::format("the operator '{}' is supported on constants only", node.op));
     }
     rule->second(lowering);
   }
