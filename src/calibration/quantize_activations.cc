@@ -174,15 +174,17 @@ std::vector<QuantizationSite> find_quantization_sites(const Graph& graph) {
 
 std::vector<ValueRange> observe_ranges(const Model& model, std::span<const QuantizationSite> sites,
                                        const CalibrationInputs& inputs,
-                                       const ObserverChoice& observer, int bits, ThreadPool& pool) {
+                                       const ObserverChoice& observer, int bits, ThreadPool& pool,
+                                       int64_t bytes) {
   std::vector<ValueId> values;
   std::vector<std::unique_ptr<Observer>> observers;
   for (const QuantizationSite& site : sites) {
     values.push_back(site.observed);
     observers.push_back(observer.method->make(observer.options));
   }
-  observe_values(model, values, inputs, pool,
-                 [&](size_t i, std::span<const float> x, int64_t) { observers[i]->add(x); });
+  observe_values(
+      model, values, inputs, pool,
+      [&](size_t i, std::span<const float> x, int64_t) { observers[i]->add(x); }, bytes);
   std::vector<ValueRange> ranges(sites.size());
   pool.run(static_cast<int64_t>(sites.size()), [&](int64_t i, int) {
     ranges[static_cast<size_t>(i)] = observers[static_cast<size_t>(i)]->range(bits);

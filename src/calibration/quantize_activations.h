@@ -31,9 +31,11 @@ struct ObserverChoice {
 };
 
 // The range of each site, from images. The same for any number of threads.
+//   bytes: of activations that are kept at a time, see observe_values()
 std::vector<ValueRange> observe_ranges(const Model& model, std::span<const QuantizationSite> sites,
                                        const CalibrationInputs& inputs,
-                                       const ObserverChoice& observer, int bits, ThreadPool& pool);
+                                       const ObserverChoice& observer, int bits, ThreadPool& pool,
+                                       int64_t bytes = int64_t{1} << 28);
 
 // The range of each site without images, from the statistics that batch norms stored: mean plus and
 // minus `sigmas` standard deviations, over all channels. Behind a norm an activation is normal with

@@ -155,14 +155,43 @@ std::string text(const json& definition, const char* key) {
   return it->get<std::string>();
 }
 
-int64_t whole(const json& table, const char* key, int64_t otherwise, int64_t min, int64_t max) {
+int64_t whole(const json& table, const char* where, const char* key, int64_t otherwise, int64_t min,
+              int64_t max) {
   if (!table.contains(key)) return otherwise;
   const json& value = table[key];
   if (!value.is_number_integer() || value.get<int64_t>() < min || value.get<int64_t>() > max) {
-    fail(ErrorCode::kInvalidArgument, "recipe: calibrate.{} must be from {} to {}, it is {}", key,
+    fail(ErrorCode::kInvalidArgument, "recipe: {}.{} must be from {} to {}, it is {}", where, key,
          min, max, value.dump());
   }
   return value.get<int64_t>();
+}
+
+ActivationCodes read_activations(const json& table) {
+  expect_keys(table, "activations", {"bits", "observer", "sigmas", "correct_biases"});
+  ActivationCodes codes;
+  codes.bits = static_cast<int>(whole(table, "activations", "bits", 8, 2, 8));
+  if (table.contains("observer") == table.contains("sigmas")) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: [activations] needs an observer, which reads images, or sigmas, for ranges from "
+         "batch norms without images");
+  }
+  if (table.contains("observer")) {
+    codes.observer = choose<ObserverMethod>(table["observer"], "activations.observer");
+  } else {
+    const json& sigmas = table["sigmas"];
+    if (!sigmas.is_number() || !(sigmas.get<double>() >= 1 && sigmas.get<double>() <= 100)) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: activations.sigmas must be from 1 to 100, it is {}", sigmas.dump());
+    }
+    codes.sigmas = sigmas.get<double>();
+  }
+  if (table.contains("correct_biases")) {
+    if (!table["correct_biases"].is_boolean()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: activations.correct_biases must be true or false");
+    }
+    codes.correct_biases = table["correct_biases"].get<bool>();
+  }
+  return codes;
 }
 
 }  // namespace
@@ -184,9 +213,9 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   }
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
-  expect_keys(
-      definition, "the recipe",
-      {"id", "summary", "source", "transform", "code", "solve", "allocate", "calibrate", "encode"});
+  expect_keys(definition, "the recipe",
+              {"id", "summary", "source", "transform", "code", "solve", "allocate", "calibrate",
+               "encode", "activations"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
@@ -236,9 +265,10 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
 
   const json calibrate = section(definition, "calibrate");
   expect_keys(calibrate, "calibrate", {"sequences", "length"});
-  recipe.sequences =
-      definition.contains("calibrate") ? whole(calibrate, "sequences", 128, 1, 1 << 20) : 0;
-  recipe.length = whole(calibrate, "length", 0, 0, 1 << 20);
+  recipe.sequences = definition.contains("calibrate")
+                         ? whole(calibrate, "calibrate", "sequences", 128, 1, 1 << 20)
+                         : 0;
+  recipe.length = whole(calibrate, "calibrate", "length", 0, 0, 1 << 20);
   if (recipe.length == 1) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: calibrate.length must be 0 or at least 2: one token has nothing to predict");
@@ -247,6 +277,19 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
     fail(ErrorCode::kInvalidArgument,
          "recipe: the solver '{}' needs statistics of the inputs; add a [calibrate] section",
          recipe.matrix_solver.part->info().id);
+  }
+  if (definition.contains("activations")) {
+    recipe.activations = read_activations(definition["activations"]);
+    const bool observes = recipe.activations->observer.part != nullptr;
+    if ((observes || recipe.activations->correct_biases) && recipe.sequences == 0) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: an observer and correct_biases need images; add a [calibrate] section");
+    }
+    if (!observes && !recipe.transforms.empty()) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: batch norms say nothing of a transformed network; give [activations] an "
+           "observer instead of sigmas");
+    }
   }
   if (definition.contains("encode") && definition["encode"] != json{{"id", "none"}}) {
     recipe.entropy_coder = choose<EntropyCoder>(definition["encode"], "encode");

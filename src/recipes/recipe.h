@@ -2,10 +2,12 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "allocation/allocator.h"
+#include "calibration/observer.h"
 #include "codecs/codec.h"
 #include "encoding/entropy_coder.h"
 #include "solvers/solver.h"
@@ -20,6 +22,14 @@ struct Chosen {
   Options options;
 };
 
+// Activations of image networks as codes.
+struct ActivationCodes {
+  int bits = 8;
+  Chosen<ObserverMethod> observer;  // of images; nullptr: ranges come from batch norms
+  double sigmas = 0;                // then: how far they reach
+  bool correct_biases = false;      // of the errors of coded weights
+};
+
 struct Recipe {
   std::string id;
   std::string summary;
@@ -29,6 +39,7 @@ struct Recipe {
   Chosen<Solver> matrix_solver;    // for weights of linear layers
   Chosen<Solver> table_solver;     // for embeddings, whose input is one-hot
   Chosen<Allocator> allocator;
+  std::optional<ActivationCodes> activations;
   Chosen<EntropyCoder> entropy_coder;  // of the finished file; nullptr: none
   int64_t sequences = 0;               // of calibration text; 0: none is needed
   int64_t length = 0;                  // tokens each; 0: the model's context, at most 512

@@ -231,10 +231,44 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
       {"calibrate.sequences=1e3", "calibrate.sequences must be"},
       {"calibrate.length=-1", "calibrate.length must be"},
       {"calibrate.length=1", "calibrate.length must be 0 or at least 2"},
-      {"calibrate.length=9223372036854775807", "calibrate.length must be"}};
+      {"calibrate.length=9223372036854775807", "calibrate.length must be"},
+      {"activations=3", "'activations' must be a table"},
+      {"activations={}", "needs an observer"},
+      {"activations={bits=9, sigmas=6}", "activations.bits must be from 2 to 8"},
+      {"activations={step=3, sigmas=6}", "'step'"},
+      {"activations={sigmas=0}", "activations.sigmas must be"},
+      {"activations={sigmas='6'}", "activations.sigmas must be"},
+      {"activations={sigmas=6, observer={id='mse'}}", "needs an observer"},
+      {"activations={observer='mse'}", "'activations.observer' needs an id"},
+      {"activations={observer={id='mse', step=3}}", "'step'"},
+      {"activations={sigmas=6, correct_biases=1}", "correct_biases must be true or false"}};
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(refusal({text}), HasSubstr(message)) << text;
   }
+}
+
+TEST(Recipes, ActivationsAreReadAndChecked) {
+  const Recipe plain = load_recipe("nearest", {});
+  EXPECT_FALSE(plain.activations.has_value());
+  const Recipe observed = load_recipe(
+      "clip", {"activations={bits=6, correct_biases=true, observer={id='mse', steps=9}}"});
+  ASSERT_TRUE(observed.activations.has_value());
+  EXPECT_EQ(observed.activations->bits, 6);
+  EXPECT_TRUE(observed.activations->correct_biases);
+  EXPECT_EQ(observed.activations->observer.part->info().id, "mse");
+  EXPECT_EQ(observed.activations->observer.options.integer("steps"), 9);
+  const Recipe free = load_recipe("nearest", {"activations={sigmas=6}"});
+  EXPECT_EQ(free.activations->observer.part, nullptr);
+  EXPECT_EQ(free.activations->sigmas, 6);
+  EXPECT_EQ(free.activations->bits, 8);
+  const auto refused = [](const char* recipe, const Overrides& overrides) {
+    return error_of(ErrorCode::kInvalidArgument, [&] { load_recipe(recipe, overrides); });
+  };
+  EXPECT_THAT(refused("nearest", {"activations={observer={id='mse'}}"}), HasSubstr("[calibrate]"));
+  EXPECT_THAT(refused("nearest", {"activations={sigmas=6, correct_biases=true}"}),
+              HasSubstr("[calibrate]"));
+  EXPECT_THAT(refused("clip", {"activations={sigmas=6}", "transform=[{id='equalize'}]"}),
+              HasSubstr("an observer instead of sigmas"));
 }
 
 TEST(Recipes, TooManyCandidatesAreRefused) {
