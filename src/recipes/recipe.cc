@@ -166,6 +166,44 @@ int64_t whole(const json& table, const char* where, const char* key, int64_t oth
   return value.get<int64_t>();
 }
 
+std::vector<Scheme> schemes(const json& code) {
+  std::vector<Scheme> result;
+  for (json combination : combinations(code)) {
+    if (!combination.contains("codec") || !combination["codec"].is_string()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: code.codec is missing");
+    }
+    const std::string codec = combination["codec"];
+    combination.erase("codec");
+    result.emplace_back(codec, combination);
+  }
+  return result;
+}
+
+// Each has the keys of [code], where it has none of its own.
+std::vector<CodeException> read_exceptions(const json& definition, const json& code) {
+  const json tables = definition.contains("except") ? definition["except"] : json::array();
+  if (!tables.is_array()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: exceptions are written as [[except]] tables");
+  }
+  std::vector<CodeException> result;
+  for (const json& table : tables) {
+    const std::string layers = table.is_object() ? text(table, "layers") : "";
+    if (layers != "ends" && layers != "depthwise") {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: except.layers must be 'ends' (the first and the last) or 'depthwise', it is "
+           "'{}'",
+           layers);
+    }
+    json own = code;
+    for (const auto& [key, value] : table.items()) {
+      if (key != "layers") own[key] = value;
+    }
+    using Layers = CodeException::Layers;
+    result.push_back({layers == "ends" ? Layers::kEnds : Layers::kDepthwise, schemes(own)});
+  }
+  return result;
+}
+
 ActivationCodes read_activations(const json& table) {
   expect_keys(table, "activations", {"bits", "observer", "sigmas", "correct_biases"});
   ActivationCodes codes;
@@ -214,8 +252,8 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
   expect_keys(definition, "the recipe",
-              {"id", "summary", "source", "transform", "code", "solve", "allocate", "calibrate",
-               "encode", "activations"});
+              {"id", "summary", "source", "transform", "code", "except", "solve", "allocate",
+               "calibrate", "encode", "activations"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
@@ -236,14 +274,8 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");
   // Matrices may stay as they are if the file is at least entropy-coded.
   const bool kept = !definition.contains("code") && definition.contains("encode");
-  for (json combination : kept ? std::vector<json>{} : combinations(code)) {
-    if (!combination.contains("codec") || !combination["codec"].is_string()) {
-      fail(ErrorCode::kInvalidArgument, "recipe: code.codec is missing");
-    }
-    const std::string codec = combination["codec"];
-    combination.erase("codec");
-    recipe.candidates.emplace_back(codec, combination);
-  }
+  if (!kept) recipe.candidates = schemes(code);
+  recipe.exceptions = read_exceptions(definition, code);
   json solve = section(definition, "solve");
   json allocate = section(definition, "allocate");
   expect_keys(solve, "solve", {"matrices", "tables"});

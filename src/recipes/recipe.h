@@ -30,14 +30,22 @@ struct ActivationCodes {
   bool correct_biases = false;      // of the errors of coded weights
 };
 
+// Layers that get other codes than the rest.
+struct CodeException {
+  enum class Layers { kEnds, kDepthwise };  // the first and the last matrix; one channel each
+  Layers layers = Layers::kEnds;
+  std::vector<Scheme> candidates;
+};
+
 struct Recipe {
   std::string id;
   std::string summary;
   std::string source;                         // paper
   std::vector<Chosen<Transform>> transforms;  // in order, before anything is coded
   std::vector<Scheme> candidates;  // what each matrix may be coded with; none: it is kept as it is
-  Chosen<Solver> matrix_solver;    // for weights of linear layers
-  Chosen<Solver> table_solver;     // for embeddings, whose input is one-hot
+  std::vector<CodeException> exceptions;  // the last one that a layer belongs to counts
+  Chosen<Solver> matrix_solver;           // for weights of linear layers
+  Chosen<Solver> table_solver;            // for embeddings, whose input is one-hot
   Chosen<Allocator> allocator;
   std::optional<ActivationCodes> activations;
   Chosen<EntropyCoder> entropy_coder;  // of the finished file; nullptr: none

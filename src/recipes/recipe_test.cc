@@ -232,6 +232,10 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
       {"calibrate.length=-1", "calibrate.length must be"},
       {"calibrate.length=1", "calibrate.length must be 0 or at least 2"},
       {"calibrate.length=9223372036854775807", "calibrate.length must be"},
+      {"except=3", "[[except]]"},
+      {"except=[3]", "except.layers must be"},
+      {"except=[{layers='first'}]", "it is 'first'"},
+      {"except=[{layers='ends', bit=8}]", "'bit'"},
       {"activations=3", "'activations' must be a table"},
       {"activations={}", "needs an observer"},
       {"activations={bits=9, sigmas=6}", "activations.bits must be from 2 to 8"},
@@ -245,6 +249,18 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(refusal({text}), HasSubstr(message)) << text;
   }
+}
+
+TEST(Recipes, ExceptionsHaveTheKeysOfTheRest) {
+  const Recipe recipe = load_recipe(
+      "clip", {"except=[{layers='ends', bits=8}, {layers='depthwise', bits=[6, 8], group=0}]"});
+  ASSERT_EQ(recipe.exceptions.size(), 2u);
+  EXPECT_EQ(recipe.exceptions[0].layers, CodeException::Layers::kEnds);
+  ASSERT_EQ(recipe.exceptions[0].candidates.size(), 1u);
+  EXPECT_EQ(recipe.exceptions[0].candidates[0].label(), "int8 g64");
+  ASSERT_EQ(recipe.exceptions[1].candidates.size(), 2u);
+  EXPECT_EQ(recipe.exceptions[1].candidates[0].label(), "int6 row");
+  EXPECT_EQ(recipe.candidates[0].label(), "int4 g64");
 }
 
 TEST(Recipes, ActivationsAreReadAndChecked) {
