@@ -147,6 +147,11 @@ void print_compress_report(const CompressReport& report, bool all_tensors) {
                               percent(report.accuracy->original->top1)));
       }
     }
+    if (report.arithmetic) {
+      facts.add("activations", fmt::format("{} in codes, {} biases corrected",
+                                           report.coded_activations, report.corrected_biases));
+      facts.add("arithmetic", report.arithmetic->text());
+    }
     facts.add("verified", "sizes, bytes, finite values and every tensor's error, read back");
   }
   fmt::print("{}", facts.text());

@@ -65,9 +65,22 @@ std::vector<double> mean_outputs(const Graph& graph, const Node& layer,
 
 }  // namespace
 
+void add_missing_biases(Model& model) {
+  Graph& graph = model.graph;
+  for (Node& node : graph.nodes) {
+    if ((node.op != "conv" && node.op != "linear") || node.inputs[2] != kNoValue) continue;
+    std::string name = node.name + ".bias";
+    for (int i = 2; graph.find(name) != kNoValue; ++i)
+      name = fmt::format("{}.bias.{}", node.name, i);
+    const int64_t outputs = graph.value(node.inputs[1]).shape[0];
+    node.inputs[2] = graph.add_parameter(name, {outputs}, node.op + ".bias");
+    set_numbers(model, name, {outputs}, std::vector<float>(static_cast<size_t>(outputs), 0.0F));
+  }
+}
+
 int correct_biases(Model& coded, const Model& original, const CalibrationInputs& inputs,
                    ThreadPool& pool) {
-  Graph& graph = coded.graph;
+  const Graph& graph = coded.graph;
   std::vector<int> uses(graph.values.size(), 0);
   for (const Node& node : graph.nodes) {
     for (const ValueId id : node.inputs) {
@@ -80,8 +93,8 @@ int correct_biases(Model& coded, const Model& original, const CalibrationInputs&
     const Node& node = graph.nodes[n];
     if (node.op != "conv" && node.op != "linear") continue;
     const ValueId bias = node.inputs[2];
-    if (bias != kNoValue && uses[static_cast<size_t>(bias)] > 1) continue;
-    // An input that no layer's coding changes has the same id in both graphs.
+    if (bias == kNoValue || uses[static_cast<size_t>(bias)] > 1) continue;
+    // Activations have the same ids in both graphs.
     BITSMITH_ASSERT(original.graph.value(node.inputs[0]).name == graph.value(node.inputs[0]).name);
     layers.push_back(n);
     values.push_back(node.inputs[0]);
@@ -91,26 +104,14 @@ int correct_biases(Model& coded, const Model& original, const CalibrationInputs&
 
   int corrected = 0;
   for (size_t i = 0; i < layers.size(); ++i) {
-    Node& node = graph.nodes[layers[i]];
+    const Node& node = graph.nodes[layers[i]];
     const std::string weight = graph.value(node.inputs[1]).name;
     std::vector<float> difference = coded.parameter(weight).decode_all();
     const std::vector<float> own = original.parameter(weight).decode_all();
     for (size_t k = 0; k < own.size(); ++k) difference[k] -= own[k];
     if (std::ranges::all_of(difference, [](float d) { return d == 0; })) continue;
     const std::vector<double> shift = mean_outputs(graph, node, difference, images[i], pool);
-    std::vector<float> bias(shift.size(), 0.0F);
-    if (node.inputs[2] == kNoValue) {
-      const std::string name = node.name + ".bias";
-      if (graph.find(name) != kNoValue) {
-        fail(ErrorCode::kUnsupported,
-             "bias correction: layer '{}' has no bias, and its name '{}' is taken", node.name,
-             name);
-      }
-      node.inputs[2] =
-          graph.add_parameter(name, {static_cast<int64_t>(bias.size())}, node.op + ".bias");
-    } else {
-      bias = coded.parameter(graph.value(node.inputs[2]).name).decode_all();
-    }
+    std::vector<float> bias = coded.parameter(graph.value(node.inputs[2]).name).decode_all();
     for (size_t o = 0; o < bias.size(); ++o) bias[o] = static_cast<float>(bias[o] - shift[o]);
     const Value& value = graph.value(node.inputs[2]);
     set_numbers(coded, value.name, value.shape, bias);

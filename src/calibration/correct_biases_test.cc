@@ -72,6 +72,7 @@ TEST(CorrectBiases, RestoresTheMeanOfEveryChannel) {
     set(coded, name, tensor.shape, numbers);
   }
   ThreadPool pool(2);
+  add_missing_biases(coded);
   EXPECT_EQ(correct_biases(coded, original, inputs, pool), 3);
   EXPECT_EQ(coded.parameter("b.bias").shape, Shape{4});
   const std::vector<std::pair<ValueId, size_t>> values = {{a, 8}, {b, 4}, {c, 6}};

@@ -27,6 +27,7 @@ Model with_activation_nodes(Model model, const ActivationCodes& codes) {
          "the recipe has [activations], which are for image networks; '{}' is a language model",
          model.path.string());
   }
+  if (codes.correct_biases) add_missing_biases(model);
   const std::vector<QuantizationSite> sites = find_quantization_sites(model.graph);
   if (sites.empty()) {
     fail(ErrorCode::kUnsupported, "'{}' has no operator that integers could compute",
@@ -42,7 +43,8 @@ CodedActivations code_activations(const Model& coded, const Model& floats, const
   CodedActivations result;
   result.model = coded;
   if (codes.correct_biases) {
-    result.corrected = correct_biases(result.model, floats, inputs_of(*images), pool);
+    add_missing_biases(result.model);
+    result.biases = correct_biases(result.model, floats, inputs_of(*images), pool);
   }
   const std::vector<QuantizationSite> sites = find_quantization_sites(result.model.graph);
   const bool observes = codes.observer.part != nullptr;

@@ -7,15 +7,15 @@
 
 namespace bitsmith {
 
-// `model` with quantize and dequantize nodes as the recipe's [activations] say, of scale 1: what is
+// `model` with the nodes and parameters that code_activations() will add, of some numbers: what is
 // added does not depend on what is observed. Throws kUnsupported for language models and networks
 // in which nothing is left to do in integers.
 Model with_activation_nodes(Model model, const ActivationCodes& codes);
 
 struct CodedActivations {
-  Model model;        // graph and parameters, those that are new or corrected in its buffers
-  int corrected = 0;  // biases
-  int values = 0;     // activations that are codes
+  Model model;     // graph and parameters; those that are new or corrected lie in its buffers
+  int biases = 0;  // that were corrected
+  int values = 0;  // activations that are codes
 };
 
 // Biases corrected, if asked for, then ranges, then nodes.

@@ -56,6 +56,7 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows, Thr
                      Progress& progress) {
   const auto start = Clock::now();
   Job job(request);
+  refuse_activations(job);
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
   TemporaryWorkspace temporary("compare");
   job.transform(temporary.workspace.folder(), pool, progress);

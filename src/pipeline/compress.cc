@@ -5,6 +5,7 @@
 
 #include "core/output_file.h"
 #include "core/system_memory.h"
+#include "pipeline/code_activations.h"
 #include "pipeline/job.h"
 
 namespace bitsmith {
@@ -17,17 +18,18 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What was not coded anew has the bytes that it had, to the last bit.
-void check_kept(const std::filesystem::path& path, const Job& job, const Model& written) {
+// What the format does not code anew has the bytes that it was given, to the last bit.
+void check_kept(const std::filesystem::path& path, const CheckpointContents& contents,
+                const Model& written) {
   for (const auto& [name, tensor] : written.parameters) {
-    const CodedTensor& original = job.model.parameter(name);
-    if (tensor.scheme.to_json() != original.scheme.to_json()) continue;
-    if (!std::ranges::equal(tensor.bytes, original.bytes)) {
+    const CodedTensor& given = contents.parameters.at(name);
+    if (tensor.scheme.to_json() != given.scheme.to_json()) continue;
+    if (!std::ranges::equal(tensor.bytes, given.bytes)) {
       fail(ErrorCode::kCorrupt, "'{}': tensor '{}' was kept, but its bytes changed", path.string(),
            name);
     }
     release_pages(tensor.bytes);
-    release_pages(original.bytes);
+    release_pages(given.bytes);
   }
 }
 
@@ -46,7 +48,7 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
          bytes, plan.tensor_bytes);
   }
   report.tensor_bytes = written.parameter_bytes();
-  check_kept(path, job, written);
+  check_kept(path, contents, written);
   progress.begin("compare", static_cast<double>(encoded.size()));
   for (size_t t = 0; t < encoded.size(); ++t) {
     progress.update(static_cast<double>(t), encoded[t].name);
@@ -155,6 +157,20 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   contents.graph = job.model.graph;
   contents.config = job.model.config;
   contents.parameters = job.parameters(encoded);
+  std::optional<CodedActivations> activations;  // its parameters live until the file is checked
+  if (job.recipe.activations) {
+    progress.begin("activations", 1);
+    Model coded = job.model;
+    coded.parameters = contents.parameters;
+    activations = code_activations(coded, job.model, job.original, *job.recipe.activations, text,
+                                   request.ram_bytes, pool);
+    contents.graph = activations->model.graph;
+    contents.parameters = activations->model.parameters;
+    report.coded_activations = activations->values;
+    report.corrected_biases = activations->biases;
+    report.arithmetic = network_arithmetic(activations->model);
+    progress.end();
+  }
   contents.tokenizer_files = job.model.tokenizer_files;
   contents.entropy_coder = job.recipe.entropy_coder.part;
   contents.threads = request.threads;
@@ -169,7 +185,8 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   if (calibration) {
     contents.metadata["calibration"] = calibration->description;
     if (request.images) {
-      report.accuracy = measure_accuracy(job, contents.parameters, *calibration, pool, progress);
+      report.accuracy =
+          measure_accuracy(job, contents.graph, contents.parameters, *calibration, pool, progress);
       if (report.accuracy) contents.metadata["quality"] = report.accuracy->to_json();
     } else {
       report.quality =
@@ -220,6 +237,11 @@ json CompressReport::to_json() const {
   if (plan.predicted_kl_nats) result["predicted_kl_nats"] = *plan.predicted_kl_nats;
   if (quality) result["quality"] = quality->to_json();
   if (accuracy) result["quality"] = accuracy->to_json();
+  if (arithmetic) {
+    result["activations"] = {{"coded", coded_activations},
+                             {"corrected_biases", corrected_biases},
+                             {"arithmetic", arithmetic->to_json()}};
+  }
   const auto anchor_json = [](const Anchor& a) {
     return json{{"block", a.block},
                 {"predicted_kl_nats", a.predicted_kl_nats},

@@ -11,6 +11,7 @@
 #include "evaluation/evaluate.h"
 #include "pipeline/encode.h"
 #include "pipeline/plan.h"
+#include "runtime/network/arithmetic.h"
 
 namespace bitsmith {
 
@@ -57,6 +58,11 @@ struct CompressReport {
   // classifier of images.
   std::optional<Evaluation> quality;
   std::optional<ClassifierEvaluation> accuracy;
+  // With the recipe's [activations]: how many values became codes, and what that makes of the
+  // network.
+  int coded_activations = 0;
+  int corrected_biases = 0;
+  std::optional<NetworkArithmetic> arithmetic;
   // Of this run; the survey takes next to nothing if an earlier run finished it.
   double survey_seconds = 0;
   double encode_seconds = 0;

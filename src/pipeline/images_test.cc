@@ -199,5 +199,83 @@ TEST(CompressImages, NeedsNoImagesForCodesThatLookAtWeightsOnly) {
   EXPECT_LT(report.bpw(), 8);
 }
 
+// Recipes whose networks run on integers: the file holds what was planned, and the executor finds
+// nothing to compute in floats.
+TEST(CompressImages, ActivationsBecomeCodesAndTheNetworkIntegers) {
+  ImageJob job;
+  job.request.budget = {};
+  double kl[2] = {};
+  for (const char* recipe : {"w8a8", "w4a8"}) {
+    CompressRequest request = job.request;
+    request.recipe = recipe;
+    request.overrides = {"calibrate.sequences=40"};
+    const CompressReport report = job.run(request);
+    EXPECT_EQ(report.coded_activations, 6);  // x, one, two, s, three, m
+    EXPECT_EQ(report.corrected_biases, 4);   // the last layer has got one
+    ASSERT_TRUE(report.arithmetic.has_value());
+    EXPECT_TRUE(report.arithmetic->integer_only()) << report.arithmetic->text();
+    ASSERT_TRUE(report.accuracy && report.accuracy->comparison);
+    kl[recipe == std::string("w4a8") ? 1 : 0] = report.accuracy->comparison->kl_nats.value;
+    const Model written = open_model(request.output);
+    EXPECT_TRUE(network_arithmetic(written).integer_only());
+    EXPECT_EQ(written.parameter_bytes(), report.plan.tensor_bytes);
+    EXPECT_NE(written.graph.find("one.relu.scale"), kNoValue);
+  }
+  EXPECT_LT(kl[0], 1e-2);
+  EXPECT_GT(kl[1], kl[0]);
+  for (const MatrixReport& matrix : job.run([&] {
+                                         CompressRequest request = job.request;
+                                         request.recipe = "w4a8";
+                                         request.overrides = {"calibrate.sequences=40"};
+                                         return request;
+                                       }())
+                                        .matrices) {
+    const bool is_end = matrix.name == "one.w" || matrix.name == "head";
+    EXPECT_EQ(matrix.scheme, is_end ? "int8 row sym" : "int4 row sym") << matrix.name;
+  }
+}
+
+TEST(CompressImages, ActivationsCountInTheBudgetAndSurviveAStop) {
+  ImageJob job;
+  job.request.overrides.push_back("code.symmetric=true");
+  job.request.overrides.push_back("code.group=0");
+  job.request.overrides.push_back("activations={bits=6, observer={id='entropy'}}");
+  const CompressReport report = job.run(job.request);
+  EXPECT_LE(report.bpw(), 6);
+  EXPECT_GT(report.arithmetic->integer_multiply_adds, 0);  // some matrices may stay as they are
+  const std::string bytes = read_bytes(job.request.output);
+  std::filesystem::remove(job.request.output);
+  StopAfter stopping(12);
+  EXPECT_THROW(compress(job.request, stopping), Stopped);
+  job.request.threads = 1;
+  job.run(job.request);
+  EXPECT_EQ(read_bytes(job.request.output), bytes);
+}
+
+TEST(CompressImages, RangesWithoutImagesComeFromBatchNorms) {
+  ImageJob job;
+  CompressRequest request = job.request;
+  request.recipe = "w8a8-data-free";
+  request.overrides = {};
+  request.budget = {};
+  request.calibration.clear();
+  request.images.reset();
+  const CompressReport report = job.run(request);
+  EXPECT_EQ(report.coded_activations, 6);
+  EXPECT_TRUE(report.arithmetic->integer_only()) << report.arithmetic->text();
+}
+
+TEST(CompressImages, LanguageModelsHaveNoActivationCodes) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  CompressRequest request;
+  request.model = folder / "model";
+  request.output = folder / "out.bitsmith";
+  request.recipe = "w8a8";
+  SilentProgress silent;
+  EXPECT_THAT(error_of(ErrorCode::kUnsupported, [&] { compress(request, silent); }),
+              HasSubstr("[activations]"));
+}
+
 }  // namespace
 }  // namespace bitsmith::testing

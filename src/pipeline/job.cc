@@ -8,6 +8,7 @@
 #include "formats/checkpoint_metadata.h"
 #include "formats/fold_batch_norm.h"
 #include "images/subset.h"
+#include "pipeline/code_activations.h"
 #include "pipeline/rewrite.h"
 #include "text/corpus.h"
 
@@ -115,9 +116,18 @@ Job::Job(const CompressRequest& r)
   if (!uniform.empty()) recipe.candidates = {uniform.front()};
   format.check(model, recipe);
   for (size_t t = 0; t < tasks.size(); ++t) {
-    set_candidates(tasks[t], uniform.empty() ? recipe.candidates : std::vector{uniform[t]}, format);
+    set_candidates(tasks[t], uniform.empty() ? candidates_of(t) : std::vector{uniform[t]}, format);
   }
-  overhead_bytes = format.overhead_bytes(model, recipe);
+  if (recipe.activations) {
+    const Model planned = with_activation_nodes(model, *recipe.activations);
+    for (const auto& [name, tensor] : planned.parameters) {
+      if (model.parameters.contains(name)) continue;
+      activation_bytes += format.stored_bytes(tensor.matrix(), tensor.scheme);
+    }
+    overhead_bytes = format.overhead_bytes(planned, recipe);
+  } else {
+    overhead_bytes = format.overhead_bytes(model, recipe);
+  }
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
@@ -129,6 +139,25 @@ Job::Job(const CompressRequest& r)
   }
   // A text that cannot be read, at once.
   if (!r.calibration.empty() && !r.images) read_text(r.calibration);
+}
+
+std::vector<Scheme> Job::candidates_of(size_t t) const {
+  const MatrixTask& task = tasks[t];
+  const Shape& shape = task.tensor->shape;
+  const bool is_end = t == 0 || t + 1 == tasks.size();
+  const bool is_depthwise = shape.size() > 2 && shape[1] == 1 && task.uses.front().groups > 1;
+  std::vector<Scheme> result = recipe.candidates;
+  for (const CodeException& exception : recipe.exceptions) {
+    const bool ends = exception.layers == CodeException::Layers::kEnds;
+    if (ends ? is_end : is_depthwise) result = {exception.scheme};
+  }
+  return result;
+}
+
+std::optional<uint64_t> Job::matrix_budget(const Budget& budget) const {
+  const auto bytes = parameter_budget(original, budget, overhead_bytes);
+  if (!bytes) return bytes;
+  return *bytes - std::min(*bytes, activation_bytes);
 }
 
 json Job::key() const {
@@ -213,7 +242,7 @@ Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
 }
 
 void Job::check_budget(const Budget& budget) const {
-  const auto bytes = parameter_budget(original, budget, overhead_bytes);
+  const auto bytes = matrix_budget(budget);
   if (!bytes && has_choice()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' chooses among {} ways to code each tensor; say how large the result may be, "
@@ -240,8 +269,8 @@ Survey Job::survey(const Context& context, const CalibrationSet& calibration, do
 
 Plan Job::plan(const Context& context, const Budget& budget, const CalibrationSet* calibration,
                const Survey* survey) const {
-  Plan plan = make_plan(model, tasks, recipe, parameter_budget(original, budget, overhead_bytes),
-                        survey, format);
+  Plan plan = make_plan(model, tasks, recipe, matrix_budget(budget), survey, format);
+  plan.tensor_bytes += activation_bytes;
   plan.original_bytes = original.parameter_bytes();
   plan.weights = original.parameter_count();
   const WorkTimes times =
@@ -294,6 +323,12 @@ double target_bits(const Job& job, const Budget& budget) {
   return 8 * static_cast<double>(*bytes) / static_cast<double>(job.original.parameter_count());
 }
 
+void refuse_activations(const Job& job) {
+  if (!job.recipe.activations) return;
+  fail(ErrorCode::kUnsupported,
+       "recipe '{}' codes activations; only `compress` and `plan` do that so far", job.recipe.id);
+}
+
 Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
                          Workspace& workspace, ThreadPool& pool, Progress& progress) {
   const Context context = job.context(pool, progress, workspace, calibration, job.has_choice());
@@ -325,11 +360,12 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
 }
 
 std::optional<ClassifierEvaluation> measure_accuracy(
-    const Job& job, const std::map<std::string, CodedTensor>& parameters,
+    const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
     const CalibrationSet& calibration, ThreadPool& pool, Progress& progress) {
   const CalibrationImages& images = *job.request.images;
   if (job.original.graph.outputs.size() != 1) return std::nullopt;
   Model compressed = job.model;
+  compressed.graph = graph;
   compressed.parameters = parameters;
   NetworkClassifier classifier(std::move(compressed), pool);
   NetworkClassifier original(job.original, pool);

@@ -29,8 +29,13 @@ struct Job {
   std::vector<MatrixTask> tasks;
   at::Device device;
   uint64_t overhead_bytes;  // of the file beside parameters; of some formats an upper estimate
+  uint64_t activation_bytes = 0;  // of the parameters that code_activations() will add
 
   bool has_choice() const { return recipe.candidates.size() > 1; }
+  // The recipe's codes for a task, exceptions applied.
+  std::vector<Scheme> candidates_of(size_t task) const;
+  // What a budget leaves for parameters that are in the model already; nullopt if there is none.
+  std::optional<uint64_t> matrix_budget(const Budget& budget) const;
 
   // What identifies the job: with the same key the same bytes come out, so its records can be used.
   nlohmann::json key() const;
@@ -81,6 +86,9 @@ struct Compressed {
   std::vector<EncodedMatrix> matrices;
 };
 
+// Throws kUnsupported for a recipe with [activations]: what sweep and compare measure are weights.
+void refuse_activations(const Job& job);
+
 // Survey (if there is a choice), plan and codes. `job` is transformed; `calibration` is nullptr if
 // the recipe needs none.
 Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
@@ -94,8 +102,9 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
                            const Windows& windows, ThreadPool& pool, Progress& progress);
 
 // The same on the probes among images; nothing for a network of several outputs.
+//   graph: of the compressed network
 std::optional<ClassifierEvaluation> measure_accuracy(
-    const Job& job, const std::map<std::string, CodedTensor>& parameters,
+    const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
     const CalibrationSet& calibration, ThreadPool& pool, Progress& progress);
 
 }  // namespace bitsmith

@@ -9,6 +9,7 @@ namespace bitsmith {
 SweepReport sweep(const CompressRequest& request, const std::vector<double>& bits,
                   const std::filesystem::path& text, Progress& progress) {
   Job job(request);
+  refuse_activations(job);
   if (!job.has_choice()) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' knows one way to code a tensor; a sweep needs a recipe that chooses, such as "

@@ -198,8 +198,14 @@ std::vector<CodeException> read_exceptions(const json& definition, const json& c
     for (const auto& [key, value] : table.items()) {
       if (key != "layers") own[key] = value;
     }
+    const std::vector<Scheme> own_schemes = schemes(own);
+    if (own_schemes.size() != 1) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: an [[except]] table gives one code to its layers, this one {}",
+           own_schemes.size());
+    }
     using Layers = CodeException::Layers;
-    result.push_back({layers == "ends" ? Layers::kEnds : Layers::kDepthwise, schemes(own)});
+    result.push_back({layers == "ends" ? Layers::kEnds : Layers::kDepthwise, own_schemes[0]});
   }
   return result;
 }

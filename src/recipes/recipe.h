@@ -34,7 +34,7 @@ struct ActivationCodes {
 struct CodeException {
   enum class Layers { kEnds, kDepthwise };  // the first and the last matrix; one channel each
   Layers layers = Layers::kEnds;
-  std::vector<Scheme> candidates;
+  Scheme scheme;
 };
 
 struct Recipe {

@@ -236,6 +236,7 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
       {"except=[3]", "except.layers must be"},
       {"except=[{layers='first'}]", "it is 'first'"},
       {"except=[{layers='ends', bit=8}]", "'bit'"},
+      {"except=[{layers='ends', bits=[6, 8]}]", "one code"},
       {"activations=3", "'activations' must be a table"},
       {"activations={}", "needs an observer"},
       {"activations={bits=9, sigmas=6}", "activations.bits must be from 2 to 8"},
@@ -253,13 +254,11 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
 
 TEST(Recipes, ExceptionsHaveTheKeysOfTheRest) {
   const Recipe recipe = load_recipe(
-      "clip", {"except=[{layers='ends', bits=8}, {layers='depthwise', bits=[6, 8], group=0}]"});
+      "clip", {"except=[{layers='ends', bits=8}, {layers='depthwise', bits=6, group=0}]"});
   ASSERT_EQ(recipe.exceptions.size(), 2u);
   EXPECT_EQ(recipe.exceptions[0].layers, CodeException::Layers::kEnds);
-  ASSERT_EQ(recipe.exceptions[0].candidates.size(), 1u);
-  EXPECT_EQ(recipe.exceptions[0].candidates[0].label(), "int8 g64");
-  ASSERT_EQ(recipe.exceptions[1].candidates.size(), 2u);
-  EXPECT_EQ(recipe.exceptions[1].candidates[0].label(), "int6 row");
+  EXPECT_EQ(recipe.exceptions[0].scheme.label(), "int8 g64");
+  EXPECT_EQ(recipe.exceptions[1].scheme.label(), "int6 row");
   EXPECT_EQ(recipe.candidates[0].label(), "int4 g64");
 }
 
