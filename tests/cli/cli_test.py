@@ -439,6 +439,21 @@ class CommandLine(unittest.TestCase):
         self.assertIn("language model", self.fails(2, "compress", self.model, "--recipe", "gptq", "--calibration",
                                                    self.text, "--preprocess", "unit", "-o", small))
 
+    def test_integers_only(self):
+        net = os.path.join(self.folder, "whole.onnx")
+        write_network(net)
+        images = write_images(self.folder)
+        small = os.path.join(self.folder, "whole.bitsmith")
+        self.assertIn("integers only", self.works("compress", net, "--recipe", "w8a8", "--calibration", images,
+                                                  "--preprocess", "unit", "-o", small))
+        self.assertIn("integers only", self.works("eval", small, "--images", images))
+        self.assertTrue(json.loads(self.works("inspect", small, "--json"))["arithmetic"]["integer_only"])
+        text = self.works("bench", small, "--batch", "8", "--runs", "1", "--threads", "1")
+        for word in ("integers only", "of int8 peak", "int8 convolution"):
+            self.assertIn(word, text)
+        self.assertIn("float32", self.works("inspect", net))
+        self.assertIn("[activations]", self.fails(5, "compress", self.model, "--recipe", "w8a8", "-o", small))
+
     def test_bench_images(self):
         net = os.path.join(self.folder, "fast.onnx")
         write_network(net)
