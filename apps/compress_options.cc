@@ -23,10 +23,9 @@ void CompressOptions::add_common(CLI::App& command) {
       "--entropy",
       [this](const std::string& id) { request.overrides.push_back("encode.id=\"" + id + "\""); },
       "lossless coding of the file: huffman, rans or none (default: the recipe's)");
-  CLI::Option* calibration = command.add_option(
-      "--calibration", request.calibration,
-      "text (without it the model writes its own) or images like what it will see");
-  add_image_options(command, images, calibration);
+  command.add_option("--calibration", request.calibration,
+                     "text (without it the model writes its own) or images like what it will see");
+  add_image_options(command, images, nullptr);
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();
   command
@@ -62,10 +61,27 @@ void CompressOptions::add_target(CLI::App& command) {
   size_option->excludes(type);
 }
 
+namespace {
+
+CalibrationImages opened(const ImageOptions& options, const Model& model) {
+  CalibrationImages images;
+  images.dataset = open_images(options);
+  images.preprocessing = choose_preprocessing(options, model, *images.dataset);
+  images.label_offset = choose_label_offset(options, model);
+  return images;
+}
+
+}  // namespace
+
 void CompressOptions::open_calibration(CompressRequest& result) const {
+  const bool none = images == ImageOptions();
+  if (request.calibration.empty() && test_images.empty() && !none) {
+    fail(ErrorCode::kInvalidArgument,
+         "--labels, --preprocess and the like are for images: name some with --calibration");
+  }
   const Model model = open_model(request.model);
   if (is_language_model(model.graph)) {
-    if (images != ImageOptions()) {
+    if (!none || !test_images.empty()) {
       fail(ErrorCode::kInvalidArgument,
            "'{}' is a language model: --labels, --preprocess and the like are for images",
            request.model.string());
@@ -75,11 +91,17 @@ void CompressOptions::open_calibration(CompressRequest& result) const {
   if (request.calibration.empty()) return;
   ImageOptions options = images;
   options.images = request.calibration.string();
-  CalibrationImages opened;
-  opened.dataset = open_images(options);
-  opened.preprocessing = choose_preprocessing(options, model, *opened.dataset);
-  opened.label_offset = choose_label_offset(options, model);
-  result.images = std::move(opened);
+  if (!test_images.empty()) {
+    options.labels.clear();
+    options.limit = 0;
+  }
+  result.images = opened(options, model);
+}
+
+CalibrationImages CompressOptions::open_test_images() const {
+  ImageOptions options = images;
+  options.images = test_images;
+  return opened(options, open_model(request.model));
 }
 
 CompressRequest CompressOptions::finish() const {

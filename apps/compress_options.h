@@ -12,7 +12,8 @@ namespace bitsmith {
 // Holds the text of options until they are parsed.
 struct CompressOptions {
   CompressRequest request;
-  ImageOptions images;  // how images become inputs, for networks of images
+  ImageOptions images;      // how images become inputs, for networks of images
+  std::string test_images;  // other images, to measure on; labels and limit are theirs then
   std::string ram = "4GB";
   std::string size;
   double bits = 0;
@@ -30,6 +31,7 @@ struct CompressOptions {
   // The request, with sizes and budgets read, calibration images opened, and the usual recipe of
   // the output format if none is named; throws kInvalidArgument.
   CompressRequest finish() const;
+  CalibrationImages open_test_images() const;
 
  private:
   void open_calibration(CompressRequest& result) const;

@@ -88,7 +88,9 @@ CLI::Option* add_image_options(CLI::App& command, ImageOptions& options) {
 
 void add_image_options(CLI::App& command, ImageOptions& options, CLI::Option* source) {
   const auto add = [&](const char* name, auto& value, const char* help) {
-    return command.add_option(name, value, help)->needs(source)->group("Images");
+    CLI::Option* option = command.add_option(name, value, help)->group("Images");
+    if (source != nullptr) option->needs(source);
+    return option;
   };
   add("--labels", options.labels, "idx, .npy or text (default: what the images bring)");
   add("--raw", options.raw, "height x width x channels of images without a header: 32x32x3");
@@ -145,7 +147,7 @@ Preprocessing choose_preprocessing(const ImageOptions& options, const Model& mod
   if (!options.crop.empty()) result["crop"] = extents_json(options.crop, "--crop");
   const auto [height, width] = size_of(input, result["layout"] == "nhwc");
   const bool other = height != first.height || width != first.width;
-  if (height > 0 && other && options.resize.empty() && options.crop.empty()) {
+  if (height > 0 && other && !result.contains("resize") && !result.contains("crop")) {
     result["resize"] = {height, width};
   }
   const Preprocessing preprocessing = Preprocessing::from_json(result);

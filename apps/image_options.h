@@ -33,7 +33,7 @@ struct ImageOptions {
 
 // Adds --images and what belongs to it; returns --images.
 CLI::Option* add_image_options(CLI::App& command, ImageOptions& options);
-// Adds what belongs to images that `source` names.
+// Adds what belongs to images that `source` names; nullptr: the caller sees to that.
 void add_image_options(CLI::App& command, ImageOptions& options, CLI::Option* source);
 
 // For the footer of a command's help.

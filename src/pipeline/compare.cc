@@ -4,7 +4,9 @@
 #include <array>
 #include <chrono>
 
+#include "evaluation/network_classifier.h"
 #include "formats/model_tokenizer.h"
+#include "pipeline/code_activations.h"
 #include "pipeline/job.h"
 #include "text/corpus.h"
 
@@ -38,12 +40,34 @@ double tokens_per_s(const Graph& graph, const std::map<std::string, CodedTensor>
   return kTokens / seconds[1];
 }
 
+// The median of three runs over the first images, half a second each.
+double images_per_s(const Model& model, const CalibrationImages& images, ThreadPool& pool) {
+  const int64_t count = std::min<int64_t>(64, images.dataset->size());
+  const std::vector<float> inputs =
+      preprocess_batch(images.preprocessing, *images.dataset, 0, count, pool);
+  NetworkClassifier classifier(model, pool);
+  classifier(inputs, count);
+  std::array<double, 3> rates{};
+  for (double& rate : rates) {
+    const auto start = Clock::now();
+    int64_t shown = 0;
+    while (shown == 0 || seconds_since(start) < 0.5) {
+      classifier(inputs, count);
+      shown += count;
+    }
+    rate = static_cast<double>(shown) / seconds_since(start);
+  }
+  std::ranges::sort(rates);
+  return rates[1];
+}
+
 // The request for one recipe: without what it does not take.
 CompressRequest request_for(const CompressRequest& request, const std::string& name) {
   CompressRequest result = request;
   result.recipe = name;
   if (load_recipe(name, {}).sequences == 0) {
     result.calibration.clear();
+    result.images.reset();
     std::erase_if(result.overrides,
                   [](const std::string& o) { return o.starts_with("calibrate."); });
   }
@@ -52,11 +76,10 @@ CompressRequest request_for(const CompressRequest& request, const std::string& n
   return result;
 }
 
-ComparePoint measure(const CompressRequest& request, const Windows& windows, ThreadPool& pool,
-                     Progress& progress) {
+ComparePoint measure(const CompressRequest& request, const Windows& windows,
+                     const CompareData& data, ThreadPool& pool, Progress& progress) {
   const auto start = Clock::now();
   Job job(request);
-  refuse_activations(job);
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
   TemporaryWorkspace temporary("compare");
   job.transform(temporary.workspace.folder(), pool, progress);
@@ -69,23 +92,29 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows, Thr
   point.bpw = compressed.plan.bpw();
   point.seconds = seconds_since(start);
   const auto parameters = job.parameters(compressed.matrices);
-  point.quality = measure_quality(job, parameters, windows, pool, progress);
-  point.text_tokens_per_s = tokens_per_s(job.model.graph, parameters, pool);
+  if (!data.images) {
+    point.quality = measure_quality(job, parameters, windows, pool, progress);
+    point.rate = tokens_per_s(job.model.graph, parameters, pool);
+    return point;
+  }
+  Model network = job.model;
+  network.parameters = parameters;
+  std::optional<CodedActivations> activations;
+  if (job.recipe.activations) {
+    activations = code_activations(network, job.model, job.original, *job.recipe.activations,
+                                   calibration ? &*calibration : nullptr, request.ram_bytes, pool);
+    network = activations->model;
+    point.seconds = seconds_since(start);
+  }
+  point.accuracy = measure_accuracy(job, network, *data.images, pool, progress);
+  point.rate = images_per_s(network, *data.images, pool);
   return point;
 }
 
 }  // namespace
 
 CompareReport compare(const CompressRequest& request, const std::vector<std::string>& recipes,
-                      const std::filesystem::path& text, Progress& progress) {
-  std::error_code different;
-  if (!request.calibration.empty() &&
-      std::filesystem::equivalent(request.calibration, text, different)) {
-    fail(ErrorCode::kInvalidArgument,
-         "--text and --calibration are the same file '{}': what codes were fitted to says nothing "
-         "about what was lost",
-         text.string());
-  }
+                      const CompareData& data, Progress& progress) {
   std::vector<CompressRequest> requests;
   for (const std::string& recipe : recipes) requests.push_back(request_for(request, recipe));
   // Everything that can be refused is, before any work.
@@ -95,8 +124,10 @@ CompareReport compare(const CompressRequest& request, const std::vector<std::str
     job.check_ram(job.has_choice());
   }
   const Model original = open_model(request.model);
-  const Windows windows =
-      cut_windows(*tokenizer_of(original), read_text(text), default_context(original));
+  Windows windows;
+  if (!data.images) {
+    windows = cut_windows(*tokenizer_of(original), read_text(data.text), default_context(original));
+  }
   ThreadPool pool(request.threads);
   use_one_torch_thread();
 
@@ -104,26 +135,29 @@ CompareReport compare(const CompressRequest& request, const std::vector<std::str
   report.original_bytes = original.parameter_bytes();
   report.original_bpw = 8 * static_cast<double>(report.original_bytes) /
                         static_cast<double>(original.parameter_count());
-  report.original_tokens_per_s = tokens_per_s(original.graph, original.parameters, pool);
+  report.original_rate = data.images ? images_per_s(original, *data.images, pool)
+                                     : tokens_per_s(original.graph, original.parameters, pool);
   for (const CompressRequest& one : requests) {
-    report.points.push_back(measure(one, windows, pool, progress));
+    report.points.push_back(measure(one, windows, data, pool, progress));
   }
   return report;
 }
 
 nlohmann::json CompareReport::to_json() const {
-  nlohmann::json result = {{"original",
-                            {{"tensor_bytes", original_bytes},
-                             {"bpw", original_bpw},
-                             {"text_tokens_per_s", original_tokens_per_s}}},
-                           {"points", nlohmann::json::array()}};
+  const bool images = !points.empty() && points.front().accuracy;
+  const char* rate = images ? "images_per_s" : "text_tokens_per_s";
+  nlohmann::json result = {
+      {"original",
+       {{"tensor_bytes", original_bytes}, {"bpw", original_bpw}, {rate, original_rate}}},
+      {"points", nlohmann::json::array()}};
   for (const ComparePoint& p : points) {
-    result["points"].push_back({{"recipe", p.recipe},
-                                {"tensor_bytes", p.tensor_bytes},
-                                {"bpw", p.bpw},
-                                {"compress_seconds", p.seconds},
-                                {"text_tokens_per_s", p.text_tokens_per_s},
-                                {"quality", p.quality.to_json()}});
+    result["points"].push_back(
+        {{"recipe", p.recipe},
+         {"tensor_bytes", p.tensor_bytes},
+         {"bpw", p.bpw},
+         {"compress_seconds", p.seconds},
+         {rate, p.rate},
+         {"quality", images ? p.accuracy->to_json() : p.quality->to_json()}});
   }
   return result;
 }

@@ -325,8 +325,8 @@ double target_bits(const Job& job, const Budget& budget) {
 
 void refuse_activations(const Job& job) {
   if (!job.recipe.activations) return;
-  fail(ErrorCode::kUnsupported,
-       "recipe '{}' codes activations; only `compress` and `plan` do that so far", job.recipe.id);
+  fail(ErrorCode::kUnsupported, "recipe '{}' codes activations; `sweep` does not do that",
+       job.recipe.id);
 }
 
 Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
@@ -362,28 +362,34 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
 std::optional<ClassifierEvaluation> measure_accuracy(
     const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
     const CalibrationSet& calibration, ThreadPool& pool, Progress& progress) {
-  const CalibrationImages& images = *job.request.images;
   if (job.original.graph.outputs.size() != 1) return std::nullopt;
   Model compressed = job.model;
   compressed.graph = graph;
   compressed.parameters = parameters;
-  NetworkClassifier classifier(std::move(compressed), pool);
+  CalibrationImages probes = *job.request.images;
+  probes.dataset = select_images(
+      probes.dataset, {calibration.numbers.begin() + calibration.count, calibration.numbers.end()});
+  return measure_accuracy(job, compressed, probes, pool, progress);
+}
+
+ClassifierEvaluation measure_accuracy(const Job& job, const Model& compressed,
+                                      const CalibrationImages& images, ThreadPool& pool,
+                                      Progress& progress) {
+  NetworkClassifier classifier(compressed, pool);
   NetworkClassifier original(job.original, pool);
   const Classifier measured = [&](auto inputs, int64_t count) { return classifier(inputs, count); };
   const Classifier compared = [&](auto inputs, int64_t count) { return original(inputs, count); };
-  const auto probes = select_images(
-      images.dataset, {calibration.numbers.begin() + calibration.count, calibration.numbers.end()});
   AccuracyOptions options;
   options.label_offset = images.label_offset;
   // Images that are not of the network's classes still show what changed.
-  for (int64_t i = 0; i < probes->size(); ++i) {
-    const int64_t label = probes->label(i);
+  for (int64_t i = 0; i < images.dataset->size(); ++i) {
+    const int64_t label = images.dataset->label(i);
     if (label == ImageDataset::kNoLabel) continue;
     const int64_t own = label + options.label_offset;
     options.labels = options.labels && own >= 0 && own < classifier.classes();
   }
-  return evaluate_classifier(measured, &compared, *probes, images.preprocessing, options, pool,
-                             progress);
+  return evaluate_classifier(measured, &compared, *images.dataset, images.preprocessing, options,
+                             pool, progress);
 }
 
 }  // namespace bitsmith

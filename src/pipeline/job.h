@@ -86,7 +86,7 @@ struct Compressed {
   std::vector<EncodedMatrix> matrices;
 };
 
-// Throws kUnsupported for a recipe with [activations]: what sweep and compare measure are weights.
+// Throws kUnsupported for a recipe with [activations]: what a sweep measures are weights.
 void refuse_activations(const Job& job);
 
 // Survey (if there is a choice), plan and codes. `job` is transformed; `calibration` is nullptr if
@@ -106,5 +106,10 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
 std::optional<ClassifierEvaluation> measure_accuracy(
     const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
     const CalibrationSet& calibration, ThreadPool& pool, Progress& progress);
+
+// The same on all of `images`.
+ClassifierEvaluation measure_accuracy(const Job& job, const Model& compressed,
+                                      const CalibrationImages& images, ThreadPool& pool,
+                                      Progress& progress);
 
 }  // namespace bitsmith

@@ -436,6 +436,8 @@ class CommandLine(unittest.TestCase):
         self.assertEqual(both["preprocessing"]["scale"], 1 / 255)
         self.assertIn("an image takes", self.works("eval", small, "--images", images, "--against", net))
         self.assertIn("--calibration", self.fails(2, "compress", net, "--recipe", "gptq", "-o", small))
+        self.assertIn("--calibration", self.fails(2, "compress", net, "--recipe", "nearest", "--preprocess", "unit",
+                                                  "-o", small))
         self.assertIn("language model", self.fails(2, "compress", self.model, "--recipe", "gptq", "--calibration",
                                                    self.text, "--preprocess", "unit", "-o", small))
 
@@ -453,6 +455,23 @@ class CommandLine(unittest.TestCase):
             self.assertIn(word, text)
         self.assertIn("float32", self.works("inspect", net))
         self.assertIn("[activations]", self.fails(5, "compress", self.model, "--recipe", "w8a8", "-o", small))
+
+    def test_compare_images(self):
+        net = os.path.join(self.folder, "net.onnx")
+        write_network(net)
+        images = write_images(self.folder)
+        test = os.path.join(self.folder, "test-images-idx3-ubyte")
+        shutil.copy(images, test)
+        arguments = ["compare", net, "--recipes", "nearest,gptq", "--calibration", images, "--images", test,
+                     "--preprocess", "unit", "--labels", images.replace("images-idx3", "labels-idx1")]
+        text = self.works(*arguments)
+        for word in ("original", "nearest", "gptq", "images/s", "agreement"):
+            self.assertIn(word, text)
+        result = json.loads(self.works(*arguments, "--json"))
+        self.assertEqual([p["quality"]["images"] for p in result["points"]], [10, 10])
+        self.assertIn("same file", self.fails(2, "compare", net, "--recipes", "gptq", "--calibration", images,
+                                              "--images", images))
+        self.assertIn("--images", self.fails(2, "compare", net, "--recipes", "gptq", "--calibration", images))
 
     def test_bench_images(self):
         net = os.path.join(self.folder, "fast.onnx")
