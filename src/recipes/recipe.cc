@@ -238,6 +238,26 @@ ActivationCodes read_activations(const json& table) {
   return codes;
 }
 
+// What training chooses leaves nothing to choose before.
+void check_tuned(const Recipe& recipe, const json& definition) {
+  for (const char* key : {"solve", "allocate", "calibrate", "transform", "except", "activations"}) {
+    if (definition.contains(key)) {
+      fail(ErrorCode::kInvalidArgument, "recipe: with [[tune]] there is no '{}'", key);
+    }
+  }
+  if (recipe.candidates.size() > 1) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: with [[tune]] there is one code, [code] makes {} (lists are choices)",
+         recipe.candidates.size());
+  }
+  for (const Chosen<TuningStep>& step : recipe.tuning) {
+    const std::string& id = step.part->info().id;
+    if (recipe.candidates.empty() && (id == "quantize" || id == "share")) {
+      fail(ErrorCode::kInvalidArgument, "recipe: the tuning step '{}' needs a [code]", id);
+    }
+  }
+}
+
 }  // namespace
 
 Recipe load_recipe(const std::string& name, const std::vector<std::string>& overrides) {
@@ -258,8 +278,8 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
   expect_keys(definition, "the recipe",
-              {"id", "summary", "source", "transform", "code", "except", "solve", "allocate",
-               "calibrate", "encode", "activations"});
+              {"id", "summary", "source", "transform", "tune", "code", "except", "solve",
+               "allocate", "calibrate", "encode", "activations"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
@@ -276,16 +296,24 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
     recipe.transforms.push_back(choose<Transform>(transform, "transform"));
   }
 
+  const json tuning = definition.contains("tune") ? definition["tune"] : json::array();
+  if (!tuning.is_array()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: steps of tuning are written as [[tune]] tables");
+  }
+  for (const json& step : tuning) recipe.tuning.push_back(choose<TuningStep>(step, "tune"));
+
   const json code = section(definition, "code");
   if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");
-  // Matrices may stay as they are if the file is at least entropy-coded.
-  const bool kept = !definition.contains("code") && definition.contains("encode");
+  // Matrices may stay as they are if the file is at least entropy-coded, or the network is tuned.
+  const bool tuned = !recipe.tuning.empty();
+  const bool kept = !definition.contains("code") && (definition.contains("encode") || tuned);
   if (!kept) recipe.candidates = schemes(code);
   recipe.exceptions = read_exceptions(definition, code);
+  if (tuned) check_tuned(recipe, definition);
   json solve = section(definition, "solve");
   json allocate = section(definition, "allocate");
   expect_keys(solve, "solve", {"matrices", "tables"});
-  if (kept) {  // there is nothing to solve or to allocate
+  if (kept || tuned) {  // there is nothing to solve or to allocate
     for (const char* key : {"matrices", "tables"}) {
       if (!solve.contains(key)) solve[key] = {{"id", "nearest"}};
     }

@@ -10,6 +10,7 @@
 #include "calibration/observer.h"
 #include "codecs/codec.h"
 #include "encoding/entropy_coder.h"
+#include "recipes/tuning_step.h"
 #include "solvers/solver.h"
 #include "transforms/transform.h"
 
@@ -42,6 +43,7 @@ struct Recipe {
   std::string summary;
   std::string source;                         // paper
   std::vector<Chosen<Transform>> transforms;  // in order, before anything is coded
+  std::vector<Chosen<TuningStep>> tuning;     // in order, of networks of images; none: no training
   std::vector<Scheme> candidates;  // what each matrix may be coded with; none: it is kept as it is
   std::vector<CodeException> exceptions;  // the last one that a layer belongs to counts
   Chosen<Solver> matrix_solver;           // for weights of linear layers

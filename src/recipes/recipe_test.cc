@@ -73,7 +73,8 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     EXPECT_EQ(recipe.id, id);
     EXPECT_FALSE(recipe.summary.empty());
     EXPECT_FALSE(recipe.source.empty());
-    EXPECT_TRUE(!recipe.candidates.empty() || recipe.entropy_coder.part != nullptr);
+    EXPECT_TRUE(!recipe.candidates.empty() || recipe.entropy_coder.part != nullptr ||
+                !recipe.tuning.empty());
     EXPECT_TRUE(recipe.candidates.size() <= 1 || recipe.sequences > 0);  // or who would choose?
     EXPECT_EQ(recipe.definition.at("id"), id);
     // The file of that name is the same.
@@ -91,6 +92,34 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     files += entry.path().extension() == ".toml";
   }
   EXPECT_EQ(files, ids.size());
+}
+
+TEST(Recipes, TuningStepsStandInOrder) {
+  const Recipe recipe = load_recipe("focused", {});
+  std::vector<std::string> ids;
+  for (const auto& step : recipe.tuning) ids.push_back(step.part->info().id);
+  EXPECT_THAT(ids, ElementsAre("train", "prune", "quantize"));
+  ASSERT_EQ(recipe.candidates.size(), 1u);
+  EXPECT_EQ(recipe.candidates[0].label(), "focused4");
+  EXPECT_GT(recipe.tuning[1].options.number("sparsity"), 0.5);
+  EXPECT_TRUE(load_recipe("gptq", {}).tuning.empty());
+  // Weights of a network that is only trained stay float32.
+  EXPECT_TRUE(load_recipe("fine-tune", {}).candidates.empty());
+}
+
+TEST(Recipes, TuningThatCannotWorkIsRefused) {
+  const std::string tune = "[[tune]]\nid = \"share\"\n";
+  const std::string code = "[code]\ncodec = \"focused\"\n";
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {}, tune), HasSubstr("needs a [code]"));
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {"code.bits=[3,4]"}, tune + code),
+              HasSubstr("one code"));
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {"solve.matrices.id=gptq"}, tune + code),
+              HasSubstr("there is no 'solve'"));
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {}, "[[tune]]\nid = \"train\"\nepoch = 3\n"),
+              HasSubstr("epoch"));
+  EXPECT_THAT(refusal(ErrorCode::kNotFound, {}, "[[tune]]\nid = \"grow\"\n"), HasSubstr("prune"));
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {}, "[tune]\nid = \"train\"\n"),
+              HasSubstr("[[tune]]"));
 }
 
 TEST(Recipes, EntropyCodingIsNamedOrNone) {
