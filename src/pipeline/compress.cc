@@ -7,6 +7,7 @@
 #include "core/system_memory.h"
 #include "pipeline/code_activations.h"
 #include "pipeline/job.h"
+#include "pipeline/tune.h"
 
 namespace bitsmith {
 namespace {
@@ -122,6 +123,8 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
 
 CompressReport compress(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
+  const Recipe recipe = load_recipe(request.recipe, request.overrides);
+  if (!recipe.tuning.empty()) return compress_tuned(request, recipe, progress);
   Job job(request);
   const bool surveyed = job.has_choice();
   job.check_budget(request.budget);

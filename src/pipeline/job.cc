@@ -37,20 +37,6 @@ uint64_t smallest_bytes(const Job& job) {
   return bytes;
 }
 
-// A file's name, size and time: other contents have others. Of a folder, its name and time.
-json identity(const std::filesystem::path& path) {
-  std::error_code error;
-  const bool folder = std::filesystem::is_directory(path, error);
-  const auto size = folder ? 0 : std::filesystem::file_size(path, error);
-  const auto time =
-      error ? std::filesystem::file_time_type() : std::filesystem::last_write_time(path, error);
-  if (error) {
-    fail(ErrorCode::kNotFound, "'{}' cannot be read: {}", path.string(), error.message());
-  }
-  return {std::filesystem::absolute(path).string(), size,
-          static_cast<int64_t>(time.time_since_epoch().count())};
-}
-
 // The files that the model lies in, without what was rearranged in memory (rows of GGUF).
 std::vector<std::filesystem::path> named_files(const Model& model) {
   std::vector<std::filesystem::path> paths;
@@ -97,6 +83,19 @@ Network transformed(const Model& model, const Recipe& recipe, int threads) {
 
 }  // namespace
 
+nlohmann::json file_identity(const std::filesystem::path& path) {
+  std::error_code error;
+  const bool folder = std::filesystem::is_directory(path, error);
+  const auto size = folder ? 0 : std::filesystem::file_size(path, error);
+  const auto time =
+      error ? std::filesystem::file_time_type() : std::filesystem::last_write_time(path, error);
+  if (error) {
+    fail(ErrorCode::kNotFound, "'{}' cannot be read: {}", path.string(), error.message());
+  }
+  return {std::filesystem::absolute(path).string(), size,
+          static_cast<int64_t>(time.time_since_epoch().count())};
+}
+
 Job::Job(const CompressRequest& r)
     : request(r),
       format(Registry<OutputFormat>::instance().get(r.format)),
@@ -110,6 +109,11 @@ Job::Job(const CompressRequest& r)
       device(device_named(r.device)) {
   if (tasks.empty()) {
     fail(ErrorCode::kUnsupported, "'{}' has no matrices to compress", r.model.string());
+  }
+  if (!recipe.tuning.empty()) {
+    fail(ErrorCode::kUnsupported,
+         "the recipe '{}' trains: its size and quality are known when it has; use compress",
+         recipe.id);
   }
   const auto uniform =
       r.type.empty() ? std::vector<Scheme>{} : format.named_schemes(r.type, model, tasks);
@@ -162,13 +166,13 @@ std::optional<uint64_t> Job::matrix_budget(const Budget& budget) const {
 
 json Job::key() const {
   json files = json::array();
-  for (const auto& path : named_files(original)) files.push_back(identity(path));
+  for (const auto& path : named_files(original)) files.push_back(file_identity(path));
   json result = {{"version", BITSMITH_VERSION}, {"files", files},       {"config", model.config},
                  {"recipe", recipe.definition}, {"seed", request.seed}, {"device", request.device},
                  {"format", request.format},    {"type", request.type}};
   if (request.budget.bits) result["bits"] = *request.budget.bits;
   if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
-  if (!request.calibration.empty()) result["calibration"] = identity(request.calibration);
+  if (!request.calibration.empty()) result["calibration"] = file_identity(request.calibration);
   if (request.images) {
     result["preprocessing"] = request.images->preprocessing.to_json();
     result["images"] = request.images->dataset->size();
@@ -219,13 +223,15 @@ void Job::transform(const std::filesystem::path& folder, ThreadPool& pool, Progr
   if (network.changed()) write_changed_parameters(folded, network, folder, pool, progress, model);
 }
 
-void Job::check_output() const {
-  check_writable(request.output);
-  for (const auto& path : named_files(original)) {
+void Job::check_output() const { check_output_of(original, request.output); }
+
+void check_output_of(const Model& model, const std::filesystem::path& output) {
+  check_writable(output);
+  for (const auto& path : named_files(model)) {
     std::error_code different;
-    if (std::filesystem::equivalent(path, request.output, different)) {
+    if (std::filesystem::equivalent(path, output, different)) {
       fail(ErrorCode::kInvalidArgument,
-           "the output '{}' is a file of the model itself; name another", request.output.string());
+           "the output '{}' is a file of the model itself; name another", output.string());
     }
   }
 }

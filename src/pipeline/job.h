@@ -46,9 +46,7 @@ struct Job {
   // Throws kImpossibleBudget, before any work, if --ram is too little.
   void check_ram(bool surveyed) const;
 
-  // Throws, before any work: kEnvironment if the output cannot be written, kInvalidArgument if it
-  // is one of the model's own files.
-  void check_output() const;
+  void check_output() const;  // check_output_of() the original
 
   CalibrationRequest calibration_request() const;
   // The calibration text; nullopt if the recipe needs none. Checks the model's weights on the way,
@@ -76,6 +74,13 @@ struct Job {
   // A report that says what the plan says.
   CompressReport report(const Plan& plan) const;
 };
+
+// Throws, before any work: kEnvironment if the output cannot be written, kInvalidArgument if it is
+// one of the model's own files.
+void check_output_of(const Model& model, const std::filesystem::path& output);
+
+// A file's name, size and time, for keys of jobs: other contents have others. kNotFound.
+nlohmann::json file_identity(const std::filesystem::path& path);
 
 // The bits per weight that a budget amounts to; 4 if there is none.
 double target_bits(const Job& job, const Budget& budget);

@@ -1,0 +1,159 @@
+// Recipes with [[tune]]: the file that comes out, stops, and what is refused.
+#include "pipeline/tune.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/interrupt.h"
+#include "core/testing.h"
+#include "formats/checkpoint.h"
+#include "tuning/tuning_testing.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TemporaryFolder;
+
+const std::string kTraining =
+    "epochs = 2\nbatch = 96\noptimizer = \"adam\"\nrate = 0.003\nshift = 0\nflip = false\n";
+
+std::string steps(const std::string& last) {
+  return "[[tune]]\nid = \"train\"\n" + kTraining +
+         "[[tune]]\nid = \"prune\"\nsparsity = 0.6\ndistillation = 0.5\n" + kTraining + last;
+}
+
+const std::string kFocused = "[[tune]]\nid = \"quantize\"\nhalvings = 2\n" + kTraining +
+                             "[code]\ncodec = \"focused\"\nbits = 4\n[encode]\nid = \"rans\"\n";
+const std::string kShared =
+    "[[tune]]\nid = \"share\"\n" + kTraining +
+    "[code]\ncodec = \"codebook\"\nscope = \"tensor\"\nbits = 4\nsymbols = \"codes\"\n";
+
+// A network in a file, a recipe, and images.
+class Tuned : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const Model model = tuning_testing::make_model(1);
+    CheckpointContents contents;
+    contents.graph = model.graph;
+    contents.parameters = model.parameters;
+    write_checkpoint(folder_ / "net.bitsmith", contents);
+  }
+
+  CompressRequest request(const std::string& recipe, const std::string& output = "out.bitsmith") {
+    testing::write_bytes(folder_ / "recipe.toml", recipe);
+    CompressRequest result;
+    result.model = folder_ / "net.bitsmith";
+    result.output = folder_ / output;
+    result.recipe = (folder_ / "recipe.toml").string();
+    result.calibration = folder_ / "net.bitsmith";  // stands for the file of images
+    result.images = CalibrationImages{std::make_shared<tuning_testing::Blocks>(480),
+                                      tuning_testing::preprocessing(), 0};
+    result.threads = 2;
+    return result;
+  }
+
+  CompressReport run(const CompressRequest& request) {
+    SilentProgress progress;
+    return compress(request, progress);
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Tuned, WritesASmallFileThatStillKnowsItsImages) {
+  for (const std::string& last : {kFocused, kShared}) {
+    const CompressReport report = run(request(steps(last)));
+    const Model model = open_model(folder_ / "out.bitsmith");
+    EXPECT_EQ(report.tensor_bytes, model.parameter_bytes());
+    EXPECT_EQ(report.plan.tensor_bytes, model.packed_bytes());
+    EXPECT_EQ(report.file_bytes, fs::file_size(folder_ / "out.bitsmith"));
+    EXPECT_LT(4 * report.plan.tensor_bytes, report.plan.original_bytes);
+    EXPECT_EQ(report.matrices.size(), 3u);
+    // 24 images are kept apart; training knows nothing of them.
+    ASSERT_TRUE(report.accuracy);
+    EXPECT_EQ(report.accuracy->images, 24);
+    EXPECT_GT(report.accuracy->model.top1.value, 0.8);
+    EXPECT_EQ(model.metadata.at("tuning").at("steps").size(), 3u);
+    EXPECT_EQ(model.metadata.at("preprocessing"), tuning_testing::preprocessing().to_json());
+    EXPECT_FALSE(fs::exists(folder_ / "out.bitsmith.partial"));
+    for (const auto& [name, tensor] : model.parameters) {
+      for (const float x : tensor.decode_all()) ASSERT_TRUE(std::isfinite(x)) << name;
+    }
+  }
+}
+
+// Interrupts when a phase of this name is under way.
+class StopAt final : public Progress {
+ public:
+  explicit StopAt(std::string phase) : phase_(std::move(phase)) {}
+  void begin(const std::string& phase, double) override { current_ = phase; }
+  void update(double done, const std::string&) override {
+    if (current_ == phase_ && done >= 2) fail(ErrorCode::kInterrupted, "stopped");
+  }
+  void end() override {}
+
+ private:
+  std::string phase_;
+  std::string current_;
+};
+
+TEST_F(Tuned, GoesOnAfterAStopWithTheSameBytes) {
+  for (const std::string& last : {kFocused, kShared}) {
+    run(request(steps(last), "whole.bitsmith"));
+    const CompressRequest stopped = request(steps(last), "stopped.bitsmith");
+    for (const char* phase : {"train", "prune", "quantize 75 %", "share"}) {
+      StopAt progress(phase);
+      try {
+        compress(stopped, progress);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ErrorCode::kInterrupted) << error.what();
+      }
+    }
+    run(stopped);
+    EXPECT_EQ(testing::read_bytes(folder_ / "stopped.bitsmith"),
+              testing::read_bytes(folder_ / "whole.bitsmith"));
+    // Other threads, the same bytes.
+    CompressRequest one = request(steps(last), "one.bitsmith");
+    one.threads = 1;
+    run(one);
+    EXPECT_EQ(testing::read_bytes(folder_ / "one.bitsmith"),
+              testing::read_bytes(folder_ / "whole.bitsmith"));
+  }
+}
+
+TEST_F(Tuned, AFineTunedNetworkStaysFloat) {
+  const CompressReport report = run(request("[[tune]]\nid = \"train\"\n" + kTraining));
+  const Model model = open_model(folder_ / "out.bitsmith");
+  for (const auto& [name, tensor] : model.parameters) {
+    EXPECT_EQ(tensor.scheme.codec->info().id, "f32") << name;
+  }
+  EXPECT_GT(report.accuracy->model.top1.value, report.accuracy->original->top1.value);
+}
+
+TEST_F(Tuned, RefusesWhatCannotWork) {
+  const auto refusal = [&](ErrorCode code, const CompressRequest& bad) {
+    return testing::error_of(code, [&] { run(bad); });
+  };
+  CompressRequest bad = request(steps(kFocused));
+  bad.budget.bits = 3;
+  EXPECT_NE(refusal(ErrorCode::kInvalidArgument, bad).find("no budget"), std::string::npos);
+  bad = request(steps(kFocused));
+  bad.images.reset();
+  EXPECT_NE(refusal(ErrorCode::kInvalidArgument, bad).find("labelled images"), std::string::npos);
+  bad = request(steps(kFocused));
+  bad.images->dataset = std::make_shared<tuning_testing::Blocks>(480, false);
+  EXPECT_NE(refusal(ErrorCode::kInvalidArgument, bad).find("no label"), std::string::npos);
+  bad = request(steps(kFocused));
+  bad.images->dataset = std::make_shared<tuning_testing::Blocks>(10);
+  EXPECT_NE(refusal(ErrorCode::kInvalidArgument, bad).find("at least 40"), std::string::npos);
+  SilentProgress progress;
+  const CompressRequest planned = request(steps(kFocused));
+  EXPECT_NE(testing::error_of(ErrorCode::kUnsupported, [&] { plan_only(planned, progress); })
+                .find("use compress"),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace bitsmith
