@@ -228,7 +228,7 @@ std::vector<int64_t> first_choices(const at::Tensor& logits) {
   return {choices.data_ptr<int64_t>(), choices.data_ptr<int64_t>() + choices.numel()};
 }
 
-// W8A8 with ranges of 256 training images, on 200 lossless and 1,400 JPEG images of the test set.
+// W8A8 with ranges of 256 training images, on 200 lossless and 3,800 JPEG images of the test set.
 TEST(OnnxExportAccuracy, IntegersChooseAsOnnxRuntimeDoes) {
   const fs::path train = shared_data("images/cifar10-jpeg/train20000.tar");
   const fs::path test = shared_data("images/cifar10-jpeg/test7000.tar");
@@ -248,7 +248,7 @@ TEST(OnnxExportAccuracy, IntegersChooseAsOnnxRuntimeDoes) {
   };
   const at::Tensor calibration = load({train, "", {}}, 256);
   const at::Tensor images =
-      at::cat({load({lossless, "", {32, 32, 3}}, 200), load({test, "", {}}, 1400)});
+      at::cat({load({lossless, "", {32, 32, 3}}, 200), load({test, "", {}}, 3800)});
   for (const char* name : {"resnet20", "resnet56"}) {
     const fs::path path = shared_data(fmt::format("cnn/cifar10-resnet/cifar10_{}.onnx", name));
     if (path.empty()) GTEST_SKIP() << name << " is not there";
