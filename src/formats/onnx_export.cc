@@ -102,6 +102,7 @@ OnnxReport export_onnx(const fs::path& path, const Model& model, bool weights_as
   for (const Node& node : model.graph.nodes) {
     Raising raising(state, node);
     rule_of(node).raise(raising);
+    state.round_copy(node);
   }
   add_inputs_and_outputs(state);
   add_metadata(state);

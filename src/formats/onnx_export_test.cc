@@ -118,6 +118,28 @@ TEST(OnnxExport, TheSameModelGivesTheSameBytes) {
   EXPECT_TRUE(floats.nodes.contains("x.q"));
 }
 
+// So that runtimes find DequantizeLinear before and QuantizeLinear behind them.
+TEST(OnnxExport, CopiesOfCodesAreQuantizedAgainAsTheyWere) {
+  Network n;
+  Graph& g = n.model.graph;
+  const ValueId x = n.quantized(g.add_input("x", {kBatch, 2, 4, 4}), "x", 0.25F);
+  const ValueId y = n.quantized(ops::relu(g, "relu", x), "y", 0.25F);
+  const ValueId z = n.quantized(ops::relu(g, "other", x), "z", 0.5F);
+  const ValueId top = ops::max_pool(g, "top", x, {2, 2}, kPlain);
+  const ValueId both = ops::concat(g, "both", {x, y}, 1);    // of the same scale
+  const ValueId mixed = ops::concat(g, "mixed", {x, z}, 1);  // of two
+  const ValueId sum = ops::add(g, "sum", both, mixed);
+  const ValueId small = ops::slice(
+      g, "small", sum, {.axes = {2, 3}, .begins = {0, 0}, .steps = {1, 1}, .lengths = {3, 3}});
+  g.outputs = {ops::concat(g, "end", {small, top}, 1)};
+  const Written written(n.model);
+  EXPECT_THAT(written.nodes.at("sum").inputs, ElementsAre("both.rounded", "mixed"));
+  EXPECT_THAT(written.nodes.at("end").inputs, ElementsAre("small", "top.rounded"));
+  EXPECT_THAT(written.nodes.at("both.codes").inputs,
+              ElementsAre("both", "x.scale", "both.zero_point"));
+  EXPECT_THAT(written.numbers("both.zero_point"), ElementsAre(128));
+}
+
 TEST(OnnxExport, PreprocessingGoesWithTheNetwork) {
   Model model = quantized_conv().model;
   model.metadata = {

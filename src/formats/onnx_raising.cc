@@ -15,6 +15,38 @@ bool reads_indices(const Node& node, size_t i) {
   return (node.op == "embedding" && i == 0) || (node.op == "gather" && i == 1);
 }
 
+// Operators whose results are elements of their inputs, or 0.
+bool is_copy(const Node& node) {
+  if (node.op == "pad") return node.text("mode") != "constant" || node.number("value") == 0;
+  return node.op == "max_pool" || node.op == "concat" || node.op == "slice" ||
+         node.op == "reshape" || node.op == "transpose";
+}
+
+// Whether a dequantize reads 8-bit codes of one scale.
+bool reads_codes(const ExportState& state, const Node& node) {
+  const Node* codes = state.producers[static_cast<size_t>(node.inputs[0])];
+  if (codes == nullptr || codes->op != "quantize") return false;
+  const ElementType type = code_type(codes->integer("low"), codes->integer("high"));
+  return (type == kUint8 || type == kInt8) && state.graph.value(node.inputs[1]).shape.empty();
+}
+
+ElementType type_of_codes(const ExportState& state, const Node& dequantize) {
+  const Node& codes = *state.producers[static_cast<size_t>(dequantize.inputs[0])];
+  return code_type(codes.integer("low"), codes.integer("high"));
+}
+
+double zero_point_of(const ExportState& state, const Node& dequantize) {
+  const ValueId id = dequantize.inputs[2];
+  return id == kNoValue ? 0 : static_cast<double>(state.numbers(id)[0]);
+}
+
+bool same_codes(const ExportState& state, const Node* a, const Node* b) {
+  if (a == nullptr || b == nullptr) return false;
+  return a == b || (type_of_codes(state, *a) == type_of_codes(state, *b) &&
+                    state.numbers(a->inputs[1]) == state.numbers(b->inputs[1]) &&
+                    zero_point_of(state, *a) == zero_point_of(state, *b));
+}
+
 }  // namespace
 
 std::map<std::string_view, RaiseRule>& raise_rules() {
@@ -53,6 +85,40 @@ ExportState::ExportState(const Model& network, bool weights_as_float)
     if (!numbers.contains(id)) types[static_cast<size_t>(id)] = kInt64;
   }
   for (const ValueId id : graph.parameters()) add_name(id);
+  coded.assign(graph.values.size(), nullptr);
+  for (const Node& node : graph.nodes) {
+    const Node*& made = coded[static_cast<size_t>(node.outputs[0])];
+    if (node.op == "dequantize") {
+      made = reads_codes(*this, node) ? &node : nullptr;
+    } else if (is_copy(node)) {
+      made = coded[static_cast<size_t>(node.inputs[0])];
+      for (const ValueId id : node.inputs) {
+        if (!same_codes(*this, made, coded[static_cast<size_t>(id)])) made = nullptr;
+      }
+    }
+  }
+}
+
+void ExportState::round_copy(const Node& node) {
+  const ValueId id = node.outputs[0];
+  const Node* source = coded[static_cast<size_t>(id)];
+  // Runtimes see through reshape and transpose by themselves.
+  const bool wanted = is_copy(node) && node.op != "reshape" && node.op != "transpose";
+  if (!wanted || source == nullptr || types[static_cast<size_t>(id)] != kFloat) return;
+  const bool quantized_anyway = std::ranges::all_of(graph.nodes, [&](const Node& reader) {
+    return reader.op == "quantize" || std::ranges::count(reader.inputs, id) == 0;
+  });
+  if (quantized_anyway) return;
+  const std::string& name = graph.value(id).name;
+  const ElementType type = type_of_codes(*this, *source);
+  const std::string scale = as(source->inputs[1], kFloat);
+  const std::string zero = unique_name(name + ".zero_point");
+  const std::string codes = unique_name(name + ".codes");
+  const std::string rounded = unique_name(name + ".rounded");
+  constant(zero, type, {}, {zero_point_of(*this, *source)});
+  file.node(node_message("QuantizeLinear", codes, {name, scale, zero}, {codes}));
+  file.node(node_message("DequantizeLinear", rounded, {codes, scale, zero}, {rounded}));
+  forms[{id, element_type_name(kFloat)}] = rounded;
 }
 
 std::string ExportState::unique_name(std::string_view wanted) {
@@ -81,9 +147,12 @@ void ExportState::constant(const std::string& name, ElementType type, const Shap
 std::string ExportState::as(ValueId id, ElementType type) {
   const Value& value = graph.value(id);
   const bool parameter = value.kind == ValueKind::kParameter;
+  if (const auto made = forms.find({id, element_type_name(type)}); made != forms.end()) {
+    return made->second;
+  }
   if (!parameter && types[static_cast<size_t>(id)] == type) return value.name;
   const auto [known, added] = forms.emplace(std::pair{id, element_type_name(type)}, "");
-  if (!added) return known->second;
+  BITSMITH_ASSERT(added);
   if (!parameter) {
     known->second = unique_name(value.name + "." + element_type_name(type));
     file.node(node_message("Cast", known->second, {value.name}, {known->second},

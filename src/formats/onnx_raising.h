@@ -40,6 +40,9 @@ struct ExportState {
   FileWriter file;
   std::vector<const Node*> producers;  // [values]; nullptr for inputs and parameters
   std::vector<ElementType> types;      // [values]: what the file's nodes make
+  // [values]: the dequantize that made a value, or what it is a copy of, from 8-bit codes of one
+  // scale; else nullptr.
+  std::vector<const Node*> coded;
   std::set<std::string, std::less<>> names;
   std::set<ValueId> named;  // parameters whose first form has their name
   std::map<std::pair<ValueId, std::string>, std::string> forms;  // values made once, by kind
@@ -56,6 +59,10 @@ struct ExportState {
   void add_note(const CodedTensor& tensor, const std::string& text);  // the first one stays
   void constant(const std::string& name, ElementType type, const Shape& shape,
                 const std::vector<double>& elements);
+
+  // A copy of codes is quantized again, which changes nothing: integer runtimes look for that
+  // around every operator that they compute on codes.
+  void round_copy(const Node& node);
 
   WeightForm weight_form(const Node& node) const;
   std::string weight(const Node& node, const WeightForm& form);

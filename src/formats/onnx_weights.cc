@@ -16,20 +16,10 @@ IntLayout layout_of(const CodedTensor& tensor) {
                    options.integer("group"), options.flag("symmetric"));
 }
 
-// The scale of the value, if it is made by a dequantize of 8-bit codes with one scale, and only
-// moved since.
+// The scale of a value that has 8-bit codes.
 std::optional<double> scale_of_codes(const ExportState& state, ValueId id) {
-  const Node* node = state.producers[static_cast<size_t>(id)];
-  while (node != nullptr && (node->op == "reshape" || node->op == "transpose" ||
-                             node->op == "slice" || node->op == "max_pool")) {
-    node = state.producers[static_cast<size_t>(node->inputs[0])];
-  }
-  if (node == nullptr || node->op != "dequantize") return std::nullopt;
-  const Node* codes = state.producers[static_cast<size_t>(node->inputs[0])];
-  if (codes == nullptr || codes->op != "quantize") return std::nullopt;
-  const ElementType type = code_type(codes->integer("low"), codes->integer("high"));
-  const bool one = state.graph.value(node->inputs[1]).shape.empty();
-  if (!one || (type != kUint8 && type != kInt8)) return std::nullopt;
+  const Node* node = state.coded[static_cast<size_t>(id)];
+  if (node == nullptr) return std::nullopt;
   return static_cast<double>(state.numbers(node->inputs[1])[0]);
 }
 
