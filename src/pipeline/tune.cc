@@ -279,7 +279,7 @@ class TuneJob {
       const CodedTensor& tensor = written.parameter(matrix->name);
       MatrixReport row;
       row.name = tensor.name;
-      row.role = written.graph.value(matrix->id).role;
+      row.role = network_.graph().value(matrix->id).role;
       row.shape = tensor.shape;
       row.scheme = tensor.scheme.label();
       row.bytes = tensor.stored_bytes().size();

@@ -71,6 +71,7 @@ TEST_F(Tuned, WritesASmallFileThatStillKnowsItsImages) {
     EXPECT_EQ(report.file_bytes, fs::file_size(folder_ / "out.bitsmith"));
     EXPECT_LT(4 * report.plan.tensor_bytes, report.plan.original_bytes);
     EXPECT_EQ(report.matrices.size(), 3u);
+    for (const MatrixReport& row : report.matrices) EXPECT_EQ(row.role, row.name);
     // 24 images are kept apart; training knows nothing of them.
     ASSERT_TRUE(report.accuracy);
     EXPECT_EQ(report.accuracy->images, 24);

@@ -55,7 +55,7 @@ inline Model make_model(uint64_t seed) {
     }
     model.buffers.push_back(numbers);
     model.parameters[name] = {name, shape, Scheme("f32", nlohmann::json::object()), *numbers};
-    return graph.add_parameter(name, shape, "");
+    return graph.add_parameter(name, shape, name);
   };
   ValueId x = graph.add_input("x", {kBatch, 3, 8, 8});
   const ops::Window same{{1, 1}, {1, 1}, {1, 1, 1, 1}};
