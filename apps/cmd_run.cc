@@ -2,7 +2,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
@@ -10,6 +9,7 @@
 
 #include "commands.h"
 #include "core/interrupt.h"
+#include "core/seconds.h"
 #include "formats/model_tokenizer.h"
 #include "formats/resident.h"
 #include "model_options.h"
@@ -30,10 +30,6 @@ struct RunOptions {
   bool no_echo = false;
   bool stats = false;
 };
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 void write(const std::string& text) {
   if (text.empty()) return;
@@ -87,10 +83,10 @@ void run(const RunOptions& options) {
     if (!options.no_echo) write(text);
   }
 
-  const auto start = std::chrono::steady_clock::now();
+  const auto start = Clock::now();
   std::span<const float> logits = executor.run(sequence, prompt, Executor::Logits::kLast);
   const double prompt_seconds = seconds_since(start);
-  const auto text_start = std::chrono::steady_clock::now();
+  const auto text_start = Clock::now();
   int64_t evaluations = 0;
   bool out_of_context = false;
   for (int64_t made = 0; made < options.tokens && !interrupted(); ++made) {

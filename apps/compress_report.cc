@@ -73,6 +73,7 @@ std::string time_text(const CompressReport& report) {
                        format_duration(report.total_seconds), parts,
                        format_duration(report.earlier_seconds));
   }
+  if (report.estimated_seconds == 0) return format_duration(report.total_seconds);
   return fmt::format("{} (estimated {}; {})", format_duration(report.total_seconds),
                      format_duration(report.estimated_seconds), parts);
 }

@@ -1,11 +1,11 @@
 #include "speed.h"
 
 #include <algorithm>
-#include <chrono>
 #include <set>
 
 #include "core/interrupt.h"
 #include "core/random.h"
+#include "core/seconds.h"
 #include "core/system_memory.h"
 #include "runtime/executor.h"
 #include "runtime/kernels/bandwidth.h"
@@ -14,12 +14,6 @@
 
 namespace bitsmith {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 double median(std::vector<double> values) {
   std::ranges::sort(values);

@@ -36,15 +36,10 @@ Operand activation_of(const Graph& graph, ValueId id) {
 
 // The part of a tensor's weights that are not zero.
 double density(const CodedTensor& tensor) {
-  const MatrixShape shape = tensor.matrix();
-  std::vector<float> row(static_cast<size_t>(shape.cols));
-  int64_t kept = 0;
-  for (int64_t r = 0; r < shape.rows; ++r) {
-    tensor.decode(r, 1, row.data());
-    kept += shape.cols - std::ranges::count(row, 0.0F);
-  }
-  return static_cast<double>(kept) /
-         static_cast<double>(std::max<int64_t>(1, shape.rows * shape.cols));
+  const std::vector<float> weights = tensor.decode_all();
+  const auto count = static_cast<int64_t>(weights.size());
+  const int64_t kept = count - std::ranges::count(weights, 0.0F);
+  return static_cast<double>(kept) / static_cast<double>(std::max<int64_t>(1, count));
 }
 
 double multiplication_pj(const Operand& x, int weight_bits) {

@@ -100,6 +100,21 @@ int64_t saturated(double value) {
 
 }  // namespace
 
+std::optional<CodeRange> code_range(ElementType type) {
+  switch (type) {
+    case kUint8:
+      return CodeRange{0, 255};
+    case kInt8:
+      return CodeRange{-128, 127};
+    case kUint16:
+      return CodeRange{0, 65535};
+    case kInt16:
+      return CodeRange{-32768, 32767};
+    default:
+      return std::nullopt;
+  }
+}
+
 bool is_number(ElementType type) { return element_bytes(type) > 0; }
 
 Buffers::Buffer& Buffers::add(uint64_t bytes) {

@@ -50,6 +50,13 @@ class Buffers {
   std::vector<std::shared_ptr<Buffer>> buffers_;
 };
 
+// Of 8- and 16-bit integers, which codes of activations may be; nothing for other types.
+struct CodeRange {
+  int64_t low = 0;
+  int64_t high = 0;
+};
+std::optional<CodeRange> code_range(ElementType type);
+
 bool is_number(ElementType type);  // one that bitsmith reads
 // Elements as float64 (64-bit integers beyond 2^53 rounded), or of integer types exactly.
 std::vector<double> numbers_of(const Constant& constant);

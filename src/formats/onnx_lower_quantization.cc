@@ -4,25 +4,6 @@
 namespace bitsmith::onnx {
 namespace {
 
-struct Range {
-  int64_t low, high;
-};
-
-Range code_range(const Lowering& node, ElementType type) {
-  switch (type) {
-    case kUint8:
-      return {0, 255};
-    case kInt8:
-      return {-128, 127};
-    case kUint16:
-      return {0, 65535};
-    case kInt16:
-      return {-32768, 32767};
-    default:
-      node.unsupported("codes of type " + element_type_name(type));
-  }
-}
-
 struct Parameters {
   ValueId scale, zero_point;
   int64_t axis;
@@ -54,11 +35,12 @@ Parameters read_parameters(Lowering& node, size_t i) {
 void lower_quantize_linear(Lowering& node) {
   const ElementType type =
       node.has(2) ? node.type(2) : static_cast<ElementType>(node.integer("output_dtype", kUint8));
-  const Range range = code_range(node, type);
+  const auto range = code_range(type);
+  if (!range) node.unsupported("codes of type " + element_type_name(type));
   const ValueId x = node.value(0);
   const Parameters p = read_parameters(node, 1);
-  node.set(ops::quantize(node.graph(), node.name(), x, p.scale, p.zero_point, p.axis, range.low,
-                         range.high),
+  node.set(ops::quantize(node.graph(), node.name(), x, p.scale, p.zero_point, p.axis, range->low,
+                         range->high),
            type, 0);
 }
 

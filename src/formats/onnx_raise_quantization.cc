@@ -1,31 +1,11 @@
 // The graph's quantized activations as ONNX's.
 #include <cmath>
 
+#include "formats/onnx_constant.h"
 #include "formats/onnx_raising.h"
 
 namespace bitsmith::onnx {
 namespace {
-
-struct Range {
-  double low, high;
-};
-
-Range range_of(ElementType type) {
-  switch (type) {
-    case kUint8:
-      return {0, 255};
-    case kInt8:
-      return {-128, 127};
-    case kUint16:
-      return {0, 65535};
-    default:
-      return {-32768, 32767};
-  }
-}
-
-bool is_code(ElementType type) {
-  return type == kUint8 || type == kInt8 || type == kUint16 || type == kInt16;
-}
 
 // Inputs 1 and 2, the zero point always given, since its type is that of the codes.
 std::vector<std::string> parameters(Raising& node, ElementType type) {
@@ -35,9 +15,10 @@ std::vector<std::string> parameters(Raising& node, ElementType type) {
     const std::vector<float> given = node.numbers(2);
     zero_points.assign(given.begin(), given.end());
   }
-  const Range range = range_of(type);
+  const CodeRange range = *code_range(type);
   for (const double z : zero_points) {
-    if (z != std::nearbyint(z) || z < range.low || z > range.high) {
+    if (z != std::nearbyint(z) || z < static_cast<double>(range.low) ||
+        z > static_cast<double>(range.high)) {
       node.unsupported(fmt::format("the zero point {} is no {}", z, element_type_name(type)));
     }
   }
@@ -60,15 +41,13 @@ void raise_quantize(Raising& node) {
   }
   std::vector<std::string> inputs = {node.input(0)};
   for (const std::string& parameter : parameters(node, type)) inputs.push_back(parameter);
-  const Range range = range_of(type);
-  const auto lowest = static_cast<double>(low);
-  const auto highest = static_cast<double>(high);
-  if (lowest == range.low && highest == range.high) {
+  const CodeRange range = *code_range(type);
+  if (low == range.low && high == range.high) {
     return node.set("QuantizeLinear", inputs, axis_of(node), type);
   }
   const std::string codes = node.step("unclamped", "QuantizeLinear", inputs, axis_of(node));
-  const std::string bound = node.scalar("low", lowest, type);
-  node.set("Clip", {codes, bound, node.scalar("high", highest, type)}, {}, type);
+  const std::string bound = node.scalar("low", static_cast<double>(low), type);
+  node.set("Clip", {codes, bound, node.scalar("high", static_cast<double>(high), type)}, {}, type);
 }
 
 int64_t quantize_opset(const ExportState&, const Node& node) {
@@ -79,7 +58,7 @@ int64_t quantize_opset(const ExportState&, const Node& node) {
 // Codes that the network computes with arithmetic are numbers; they get arithmetic here too.
 void raise_dequantize(Raising& node) {
   const ElementType type = node.type(0);
-  if (is_code(type)) {
+  if (code_range(type)) {
     std::vector<std::string> inputs = {node.input(0, type)};
     for (const std::string& parameter : parameters(node, type)) inputs.push_back(parameter);
     return node.set("DequantizeLinear", inputs, axis_of(node));

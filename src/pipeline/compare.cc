@@ -2,22 +2,15 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 
+#include "core/seconds.h"
 #include "evaluation/network_classifier.h"
 #include "formats/model_tokenizer.h"
-#include "pipeline/code_activations.h"
 #include "pipeline/job.h"
 #include "text/corpus.h"
 
 namespace bitsmith {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // The median of three runs of 16 tokens; which tokens they are does not matter.
 double tokens_per_s(const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
@@ -90,24 +83,16 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows,
   point.recipe = job.recipe.id;
   point.tensor_bytes = compressed.plan.tensor_bytes;
   point.bpw = compressed.plan.bpw();
+  const Model network =
+      coded_network(job, compressed.matrices, calibration ? &*calibration : nullptr, pool).model;
   point.seconds = seconds_since(start);
-  const auto parameters = job.parameters(compressed.matrices);
-  if (!data.images) {
-    point.quality = measure_quality(job, parameters, windows, pool, progress);
-    point.rate = tokens_per_s(job.model.graph, parameters, pool);
-    return point;
+  if (data.images) {
+    point.accuracy = measure_accuracy(network, job.original, *data.images, pool, progress);
+    point.rate = images_per_s(network, *data.images, pool);
+  } else {
+    point.quality = measure_quality(job, network.parameters, windows, pool, progress);
+    point.rate = tokens_per_s(network.graph, network.parameters, pool);
   }
-  Model network = job.model;
-  network.parameters = parameters;
-  std::optional<CodedActivations> activations;
-  if (job.recipe.activations) {
-    activations = code_activations(network, job.model, job.original, *job.recipe.activations,
-                                   calibration ? &*calibration : nullptr, request.ram_bytes, pool);
-    network = activations->model;
-    point.seconds = seconds_since(start);
-  }
-  point.accuracy = measure_accuracy(job, network, *data.images, pool, progress);
-  point.rate = images_per_s(network, *data.images, pool);
   return point;
 }
 

@@ -1,11 +1,11 @@
 #include "pipeline/compress.h"
 
-#include <chrono>
 #include <cmath>
 
 #include "core/output_file.h"
+#include "core/seconds.h"
 #include "core/system_memory.h"
-#include "pipeline/code_activations.h"
+#include "images/subset.h"
 #include "pipeline/job.h"
 #include "pipeline/tune.h"
 
@@ -13,12 +13,6 @@ namespace bitsmith {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // What the format does not code anew has the bytes that it was given, to the last bit.
 void check_kept(const std::filesystem::path& path, const CheckpointContents& contents,
                 const Model& written) {
@@ -95,7 +89,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
   Job job(request);
   job.check_budget(request.budget);
-  const bool surveyed = job.recipe.sequences > 0;
+  const bool surveyed = job.recipe.sequences > 0 && job.has_logits();
   job.check_ram(surveyed);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
@@ -106,7 +100,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const Context context = job.context(pool, progress, temporary.workspace, text, surveyed);
   const auto survey_start = Clock::now();
   std::optional<Survey> survey;
-  if (text != nullptr) survey = job.survey(context, *text, target_bits(job, request.budget));
+  if (surveyed) survey = job.survey(context, *text, target_bits(job, request.budget));
   const double survey_seconds = seconds_since(survey_start);
   const Plan plan = job.plan(context, request.budget, text, survey ? &*survey : nullptr);
   CompressReport report = job.report(plan);
@@ -157,23 +151,17 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   report.encode_seconds = seconds_since(encode_start);
 
   CheckpointContents contents;
-  contents.graph = job.model.graph;
-  contents.config = job.model.config;
-  contents.parameters = job.parameters(encoded);
-  std::optional<CodedActivations> activations;  // its parameters live until the file is checked
+  if (job.recipe.activations) progress.begin("activations", 1);
+  const CodedActivations network = coded_network(job, encoded, text, pool);
   if (job.recipe.activations) {
-    progress.begin("activations", 1);
-    Model coded = job.model;
-    coded.parameters = contents.parameters;
-    activations = code_activations(coded, job.model, job.original, *job.recipe.activations, text,
-                                   request.ram_bytes, pool);
-    contents.graph = activations->model.graph;
-    contents.parameters = activations->model.parameters;
-    report.coded_activations = activations->values;
-    report.corrected_biases = activations->biases;
-    report.arithmetic = network_arithmetic(activations->model);
+    report.coded_activations = network.values;
+    report.corrected_biases = network.biases;
+    report.arithmetic = network_arithmetic(network.model);
     progress.end();
   }
+  contents.graph = network.model.graph;
+  contents.config = job.model.config;
+  contents.parameters = network.model.parameters;
   contents.tokenizer_files = job.model.tokenizer_files;
   contents.entropy_coder = job.recipe.entropy_coder.part;
   contents.threads = request.threads;
@@ -187,11 +175,14 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   contents.metadata["original"] = {{"bytes", plan.original_bytes}, {"weights", plan.weights}};
   if (calibration) {
     contents.metadata["calibration"] = calibration->description;
-    if (request.images) {
-      report.accuracy =
-          measure_accuracy(job, contents.graph, contents.parameters, *calibration, pool, progress);
-      if (report.accuracy) contents.metadata["quality"] = report.accuracy->to_json();
-    } else {
+    if (request.images && job.has_logits()) {
+      CalibrationImages probes = *request.images;
+      probes.dataset = select_images(
+          probes.dataset,
+          {calibration->numbers.begin() + calibration->count, calibration->numbers.end()});
+      report.accuracy = measure_accuracy(network.model, job.original, probes, pool, progress);
+      contents.metadata["quality"] = report.accuracy->to_json();
+    } else if (!request.images) {
       report.quality =
           measure_quality(job, contents.parameters, probe_windows(*calibration), pool, progress);
       contents.metadata["quality"] = report.quality->to_json();

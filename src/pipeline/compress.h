@@ -68,7 +68,8 @@ struct CompressReport {
   double encode_seconds = 0;
   double total_seconds = 0;
   // How long compressing takes without a stop, known before coding begins: what came before it as
-  // measured, the rest from WorkTimes.
+  // measured, the rest from WorkTimes. 0 for recipes that train: their progress bar says it as they
+  // go.
   double estimated_seconds = 0;
   uint64_t estimated_memory_bytes = 0;
   uint64_t peak_memory_bytes = 0;  // measured

@@ -185,6 +185,30 @@ TEST(CompressImages, SaysWhatItNeeds) {
   EXPECT_EQ(job.run(larger).matrices.size(), 4u);
 }
 
+// Of two outputs there is no KL: a choice of codes is refused, one code is not.
+TEST(CompressImages, NetworksOfTwoOutputsAreNotSurveyed) {
+  ImageJob job;
+  onnx_testing::Network n;
+  n.inputs = {value_info("x", {-1, 3, 9, 8})};
+  n.outputs = {value_info("a", {-1, 4, 7, 6}), value_info("b", {-1, 2, 7, 6})};
+  for (const auto& [name, outputs] : {std::pair("a", int64_t{4}), std::pair("b", int64_t{2})}) {
+    const std::string weight = std::string(name) + ".w";
+    n.constants.push_back(floats(weight, {outputs, 3, 3, 3},
+                                 random_numbers(weight, static_cast<size_t>(27 * outputs), 0.3)));
+    n.nodes.push_back(node("Conv", name, {"x", weight}, {name}));
+  }
+  write_bytes(job.folder / "net.onnx", n.bytes());
+  EXPECT_THAT(error_of(ErrorCode::kUnsupported, [&] { job.run(job.request); }),
+              HasSubstr("has 2 outputs"));
+  CompressRequest one = job.request;
+  one.recipe = "gptq";
+  one.budget = {};
+  one.overrides = {"code.bits=4", "code.group=0", "calibrate.sequences=20"};
+  SilentProgress silent;
+  EXPECT_FALSE(plan_only(one, silent).plan.predicted_kl_nats);
+  EXPECT_FALSE(job.run(one).accuracy);
+}
+
 // A network without batch norms or calibration keeps its values where they are.
 TEST(CompressImages, NeedsNoImagesForCodesThatLookAtWeightsOnly) {
   ImageJob job;

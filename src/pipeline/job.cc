@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/output_file.h"
 #include "evaluation/network_classifier.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/fold_batch_norm.h"
 #include "images/subset.h"
-#include "pipeline/code_activations.h"
 #include "pipeline/rewrite.h"
 #include "text/corpus.h"
 
@@ -137,6 +137,13 @@ Job::Job(const CompressRequest& r)
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
          recipe.id);
   }
+  if (has_choice() && !has_logits()) {
+    fail(ErrorCode::kUnsupported,
+         "'{}' has {} outputs: what a code costs is predicted for classifiers, which have one; use "
+         "a "
+         "recipe without a choice of codes, such as gptq",
+         r.model.string(), original.graph.outputs.size());
+  }
   if (!r.calibration.empty() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' reads no calibration text or images: leave out --calibration", recipe.id);
@@ -181,6 +188,10 @@ json Job::key() const {
     result["tokenizer"][name] = checkpoint::checksum(std::as_bytes(std::span(content)));
   }
   return result;
+}
+
+bool Job::has_logits() const {
+  return is_language_model(original.graph) || original.graph.outputs.size() == 1;
 }
 
 CalibrationRequest Job::calibration_request() const {
@@ -354,6 +365,15 @@ Windows probe_windows(const CalibrationSet& calibration) {
   return windows;
 }
 
+CodedActivations coded_network(const Job& job, const std::vector<EncodedMatrix>& matrices,
+                               const CalibrationSet* calibration, ThreadPool& pool) {
+  Model coded = job.model;
+  coded.parameters = job.parameters(matrices);
+  if (!job.recipe.activations) return {std::move(coded)};
+  return code_activations(coded, job.model, job.original, *job.recipe.activations, calibration,
+                          job.request.ram_bytes, pool);
+}
+
 Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
                            const Windows& windows, ThreadPool& pool, Progress& progress) {
   const int64_t context = static_cast<int64_t>(windows.windows.front().size());
@@ -365,35 +385,23 @@ Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTens
   return evaluate(compressed, &original, windows, progress);
 }
 
-std::optional<ClassifierEvaluation> measure_accuracy(
-    const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
-    const CalibrationSet& calibration, ThreadPool& pool, Progress& progress) {
-  if (job.original.graph.outputs.size() != 1) return std::nullopt;
-  Model compressed = job.model;
-  compressed.graph = graph;
-  compressed.parameters = parameters;
-  CalibrationImages probes = *job.request.images;
-  probes.dataset = select_images(
-      probes.dataset, {calibration.numbers.begin() + calibration.count, calibration.numbers.end()});
-  return measure_accuracy(job, compressed, probes, pool, progress);
-}
-
-ClassifierEvaluation measure_accuracy(const Job& job, const Model& compressed,
+ClassifierEvaluation measure_accuracy(const Model& compressed, const Model& original,
                                       const CalibrationImages& images, ThreadPool& pool,
                                       Progress& progress) {
   NetworkClassifier classifier(compressed, pool);
-  NetworkClassifier original(job.original, pool);
+  NetworkClassifier reference(original, pool);
   const Classifier measured = [&](auto inputs, int64_t count) { return classifier(inputs, count); };
-  const Classifier compared = [&](auto inputs, int64_t count) { return original(inputs, count); };
+  const Classifier compared = [&](auto inputs, int64_t count) { return reference(inputs, count); };
   AccuracyOptions options;
   options.label_offset = images.label_offset;
   // Images that are not of the network's classes still show what changed.
+  std::set<int64_t> labels;
   for (int64_t i = 0; i < images.dataset->size(); ++i) {
     const int64_t label = images.dataset->label(i);
-    if (label == ImageDataset::kNoLabel) continue;
-    const int64_t own = label + options.label_offset;
-    options.labels = options.labels && own >= 0 && own < classifier.classes();
+    if (label != ImageDataset::kNoLabel) labels.insert(label + options.label_offset);
   }
+  options.labels =
+      labels.size() > 1 && *labels.begin() >= 0 && *labels.rbegin() < classifier.classes();
   return evaluate_classifier(measured, &compared, *images.dataset, images.preprocessing, options,
                              pool, progress);
 }

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "evaluation/evaluate.h"
+#include "pipeline/code_activations.h"
 #include "pipeline/compress.h"
 #include "pipeline/memory.h"
 #include "pipeline/output_format.h"
@@ -32,6 +33,8 @@ struct Job {
   uint64_t activation_bytes = 0;  // of the parameters that code_activations() will add
 
   bool has_choice() const { return recipe.candidates.size() > 1; }
+  // Whether the outputs are those of a language model or a classifier, so that there is a KL.
+  bool has_logits() const;
   // The recipe's codes for a task, exceptions applied.
   std::vector<Scheme> candidates_of(size_t task) const;
   // What a budget leaves for parameters that are in the model already; nullopt if there is none.
@@ -102,18 +105,18 @@ Compressed compress_into(const Job& job, const Budget& budget, const Calibration
 // The probes of a calibration set as windows to evaluate on.
 Windows probe_windows(const CalibrationSet& calibration);
 
+// The network as it will be written: coded matrices in place and, if the recipe says so,
+// activations as codes.
+//   calibration: nullptr if the recipe needs none
+CodedActivations coded_network(const Job& job, const std::vector<EncodedMatrix>& matrices,
+                               const CalibrationSet* calibration, ThreadPool& pool);
+
 // The native executor's quality with `parameters` against the original model.
 Evaluation measure_quality(const Job& job, const std::map<std::string, CodedTensor>& parameters,
                            const Windows& windows, ThreadPool& pool, Progress& progress);
 
-// The same on the probes among images; nothing for a network of several outputs.
-//   graph: of the compressed network
-std::optional<ClassifierEvaluation> measure_accuracy(
-    const Job& job, const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
-    const CalibrationSet& calibration, ThreadPool& pool, Progress& progress);
-
-// The same on all of `images`.
-ClassifierEvaluation measure_accuracy(const Job& job, const Model& compressed,
+// The same on images. Labels count if they are classes of the network and not all the same.
+ClassifierEvaluation measure_accuracy(const Model& compressed, const Model& original,
                                       const CalibrationImages& images, ThreadPool& pool,
                                       Progress& progress);
 

@@ -1,18 +1,16 @@
 // Step 1 of the survey: what each candidate does to the outputs of each matrix.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
 #include "core/interrupt.h"
+#include "core/seconds.h"
 #include "pipeline/survey.h"
 
 namespace bitsmith {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
-
 // Enough rows that the mean of their errors is known to a few percent, few enough that trying
 // dozens of candidates costs less than one forward pass.
 std::vector<int64_t> sample_rows(const MatrixShape& shape) {
@@ -101,10 +99,6 @@ json to_json(const std::vector<UseErrors>& errors) {
         {{"task", e.task}, {"node", e.node}, {"channels", e.channels}, {"errors", e.errors}});
   }
   return list;
-}
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 class ErrorMeasurement {

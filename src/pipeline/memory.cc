@@ -12,9 +12,6 @@
 namespace bitsmith {
 namespace {
 
-// Code, torch and its pools, 175 MB as measured with a model of 0.03 M weights, and slack for what
-// the allocator keeps of freed memory.
-constexpr uint64_t kProgramBytes = uint64_t{220} << 20;
 constexpr uint64_t kPassSequences = 4;  // whose captured activations run_block() holds at a time
 
 uint64_t weights_of(const MatrixTask& task) {

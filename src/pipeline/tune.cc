@@ -1,11 +1,12 @@
 #include "pipeline/tune.h"
 
-#include <chrono>
+#include <algorithm>
 #include <cstring>
 
 #include "core/output_file.h"
+#include "core/seconds.h"
 #include "core/system_memory.h"
-#include "evaluation/network_classifier.h"
+#include "formats/fold_batch_norm.h"
 #include "images/subset.h"
 #include "pipeline/job.h"
 #include "tuning/steps.h"
@@ -14,12 +15,6 @@ namespace bitsmith {
 namespace {
 
 using nlohmann::json;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 void check_request(const CompressRequest& request) {
   if (!request.images) {
     fail(ErrorCode::kInvalidArgument,
@@ -45,8 +40,8 @@ void check_request(const CompressRequest& request) {
 
 // Every twentieth image is kept out of training, at most 2000.
 struct Split {
-  std::unique_ptr<ImageDataset> training;
-  std::unique_ptr<ImageDataset> probes;
+  std::shared_ptr<const ImageDataset> training;
+  std::shared_ptr<const ImageDataset> probes;
 };
 
 Split split_images(const CalibrationImages& images) {
@@ -107,11 +102,48 @@ std::map<std::string, TunedCodes> codes_from(const json& record, const std::stri
   size_t at = 0;
   for (const auto& [name, entry] : record.items()) {
     const auto size = entry.at("bytes").get<size_t>();
+    if (size > bytes.size() - at) {
+      fail(ErrorCode::kCorrupt,
+           "the record of a finished step holds {} bytes of codes, '{}' needs {} from {} on: use "
+           "--restart",
+           bytes.size(), name, size, at);
+    }
     const auto own = std::as_bytes(std::span(bytes).subspan(at, size));
     codes[name] = {Scheme::from_json(entry.at("scheme")), {own.begin(), own.end()}};
     at += size;
   }
   return codes;
+}
+
+Graph folded_graph(Model model) {
+  fold_batch_norms(model);
+  return model.graph;
+}
+
+// What training takes: for each thread a shard of images with all its activations, their
+// derivatives and those of the teacher; each parameter with its derivative from each shard of a
+// batch, two moments, and copies in both networks.
+MemoryEstimate training_memory(const TunedNetwork& network, const Recipe& recipe, int threads) {
+  uint64_t features = 0;  // of an image
+  for (const Node& node : network.graph().nodes) {
+    uint64_t own = 1;
+    for (const int64_t extent : network.graph().value(node.outputs[0]).shape) {
+      own *= static_cast<uint64_t>(std::max<int64_t>(1, extent));
+    }
+    features += own;
+  }
+  uint64_t weights = 0;
+  for (const TunedParameter& parameter : network.parameters()) {
+    weights += static_cast<uint64_t>(parameter.numbers.numel());
+  }
+  int64_t batch = 1;
+  for (const auto& step : recipe.tuning) batch = std::max(batch, step.options.integer("batch"));
+  const auto shards = static_cast<uint64_t>(ceil_div(batch, kShardImages));
+  MemoryEstimate estimate;
+  estimate.fixed_bytes = kProgramBytes + 4 * (shards + 6) * weights +
+                         4 * 3 * uint64_t{kShardImages} * static_cast<uint64_t>(threads) * features;
+  estimate.reason = "activations of training";
+  return estimate;
 }
 
 class TuneJob {
@@ -122,6 +154,7 @@ class TuneJob {
         progress_(progress),
         pool_(request.threads),
         original_(open_model(request.model)),
+        graph_(folded_graph(original_)),
         network_(original_),
         teacher_(original_),
         split_(split_images(*request.images)),
@@ -131,6 +164,9 @@ class TuneJob {
     const auto start = Clock::now();
     CompressReport report;
     report.recipe = recipe_.id;
+    const MemoryEstimate memory = training_memory(network_, recipe_, pool_.threads());
+    check_memory(memory, request_.ram_bytes);
+    report.estimated_memory_bytes = memory.fixed_bytes;
     report.resumed = workspace_.resumed();
     report.earlier_seconds = workspace_.earlier_seconds();
     bool compressed = false;  // by an earlier step
@@ -149,9 +185,7 @@ class TuneJob {
     write(report);
     workspace_.remove();
     report.total_seconds = seconds_since(start);
-    report.estimated_seconds = report.total_seconds;
     report.peak_memory_bytes = peak_memory_bytes();
-    report.estimated_memory_bytes = report.peak_memory_bytes;
     return report;
   }
 
@@ -233,7 +267,7 @@ class TuneJob {
   void write(CompressReport& report) {
     const Model tuned = network_.to_model();
     CheckpointContents contents;
-    contents.graph = tuned.graph;
+    contents.graph = graph_;
     contents.config = tuned.config;
     contents.parameters = tuned.parameters;
     for (const auto& [name, coded] : codes_) {
@@ -293,16 +327,9 @@ class TuneJob {
                                const Model& against) {
     Model compressed = network_.model();
     compressed.parameters = parameters;
-    NetworkClassifier classifier(std::move(compressed), pool_);
-    NetworkClassifier other(against, pool_);
-    const Classifier measured = [&](auto inputs, int64_t count) {
-      return classifier(inputs, count);
-    };
-    const Classifier compared = [&](auto inputs, int64_t count) { return other(inputs, count); };
-    AccuracyOptions options;
-    options.label_offset = request_.images->label_offset;
-    return evaluate_classifier(measured, &compared, *split_.probes, request_.images->preprocessing,
-                               options, pool_, progress_);
+    CalibrationImages probes = *request_.images;
+    probes.dataset = split_.probes;
+    return measure_accuracy(compressed, against, probes, pool_, progress_);
   }
 
   const CompressRequest& request_;
@@ -310,6 +337,7 @@ class TuneJob {
   Progress& progress_;
   ThreadPool pool_;
   Model original_;
+  Graph graph_;  // of the written network: a softmax that ends it stays, losses are of its input
   TunedNetwork network_;
   TunedNetwork teacher_;
   Split split_;

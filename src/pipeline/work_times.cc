@@ -1,22 +1,16 @@
 #include "pipeline/work_times.h"
 
 #include <algorithm>
-#include <chrono>
 #include <map>
 #include <numeric>
 #include <optional>
 #include <set>
 
+#include "core/seconds.h"
 #include "pipeline/block_runner.h"
 
 namespace bitsmith {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // The features that the matrices of a block multiply at each position, each operand once, squared
 // and summed.

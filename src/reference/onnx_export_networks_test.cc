@@ -22,18 +22,10 @@ namespace {
 
 namespace fs = std::filesystem;
 using reference_testing::OnnxRuntime;
+using reference_testing::random_input;
 using ::testing::HasSubstr;
 using testing::shared_data;
 using testing::TemporaryFolder;
-
-at::Tensor random_images(const Model& model, int64_t count) {
-  Shape shape = model.graph.value(model.graph.inputs[0]).shape;
-  if (shape[0] == kBatch) shape[0] = count;
-  std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
-  Random random(3);
-  for (float& x : numbers) x = static_cast<float>(random.normal());
-  return reference_testing::float_tensor(numbers, shape);
-}
 
 std::vector<std::vector<float>> run_natively(const Model& model, const at::Tensor& input) {
   ThreadPool pool(2);
@@ -166,7 +158,7 @@ class OnnxExportNetworks : public ::testing::TestWithParam<std::string> {
 TEST_P(OnnxExportNetworks, ComputeTheSameBits) {
   const TemporaryFolder folder;
   const Model model = open_model(path_);
-  const at::Tensor images = random_images(model, 2);
+  const at::Tensor images = random_input(model, 2);
   export_onnx(folder / "again.onnx", model);
   const Model again = open_model(folder / "again.onnx");
   EXPECT_EQ(run_natively(again, images), run_natively(model, images));
@@ -178,7 +170,7 @@ TEST_P(OnnxExportNetworks, ComputeTheSameBits) {
 TEST_P(OnnxExportNetworks, QuantizedOnesAreSmallAndComputeTheSameBits) {
   const TemporaryFolder folder;
   const Model original = open_model(path_);
-  const at::Tensor images = random_images(original, 2);
+  const at::Tensor images = random_input(original, 2);
   for (const auto& [weight_bits, activation_bits] : {std::pair{8, 8}, {4, 6}}) {
     SCOPED_TRACE(fmt::format("W{}A{}", weight_bits, activation_bits));
     const Model model = quantized(original, images, weight_bits, activation_bits);
@@ -202,7 +194,7 @@ TEST_P(OnnxExportNetworks, QuantizedOnesAgreeWithOnnxRuntime) {
   if (!OnnxRuntime::is_there()) GTEST_SKIP() << OnnxRuntime::kMissing;
   const TemporaryFolder folder;
   const Model original = open_model(path_);
-  const at::Tensor images = random_images(original, 8);
+  const at::Tensor images = random_input(original, 8);
   const Model model = with_integer_biases(quantized(original, images, 8, 8));
   export_onnx(folder / "qdq.onnx", model);
   OnnxRuntime runtime(folder.path());
@@ -298,7 +290,7 @@ TEST(OnnxExportMatrices, AgreeWithOnnxRuntime) {
           const ValueId w = g.add_parameter("w", {kOutputs, kChannels}, "linear.weight");
           const ValueId b = g.add_parameter("b", {kOutputs}, "linear.bias");
           g.outputs = {ops::linear(g, "y", g.add_input("x", shape), w, b)};
-          const at::Tensor x = random_images(model, 4);
+          const at::Tensor x = random_input(model, 4);
           const fs::path file = folder / fmt::format("{}.onnx", cases.size());
           EXPECT_TRUE(export_onnx(file, model).notes.empty());
           expected.push_back(reference_testing::run_network(model, {x}));

@@ -18,6 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using reference_testing::OnnxRuntime;
+using reference_testing::random_input;
 using reference_testing::run_network;
 
 fs::path data_folder() {
@@ -34,16 +35,6 @@ std::vector<fs::path> networks() {
   }
   std::ranges::sort(paths);
   return paths;
-}
-
-// Inputs of the network with `batch` for B, standard normal.
-at::Tensor random_input(const Model& model, int64_t batch) {
-  Shape shape = model.graph.value(model.graph.inputs[0]).shape;
-  if (shape[0] == kBatch) shape[0] = batch;
-  std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
-  Random random(3);
-  for (float& x : numbers) x = static_cast<float>(random.normal());
-  return reference_testing::float_tensor(numbers, shape);
 }
 
 double largest(const at::Tensor& x) { return x.abs().max().item<double>(); }

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "core/random.h"
 #include "formats/model.h"
 #include "reference/executor.h"
 
@@ -32,6 +33,16 @@ inline std::vector<at::Tensor> run_network(const Model& model,
     outputs.push_back(values[static_cast<size_t>(id)].contiguous());
   }
   return outputs;
+}
+
+// An input of the network with `batch` for B, standard normal.
+inline at::Tensor random_input(const Model& model, int64_t batch) {
+  Shape shape = model.graph.value(model.graph.inputs[0]).shape;
+  if (shape[0] == kBatch) shape[0] = batch;
+  std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
+  Random random(3);
+  for (float& x : numbers) x = static_cast<float>(random.normal());
+  return float_tensor(numbers, shape);
 }
 
 // Logits [T, V] of one sequence of a language model.

@@ -182,8 +182,10 @@ void SparseConv::run(const float* x, int64_t images, float* y, ThreadPool& pool)
   thread_local std::vector<float> scratch;
   const int64_t input_size = shape_.channels * channel_size_ + kSlack;
   const int64_t output_stride = ceil_div(positions_, kSlack) * kSlack + kSlack;
-  scratch.assign(static_cast<size_t>(input_size + shape_.outputs * output_stride), 0.0F);
+  const auto needed = static_cast<size_t>(input_size + shape_.outputs * output_stride);
+  if (scratch.size() < needed) scratch.resize(needed);
   float* const planes = scratch.data();
+  std::fill_n(planes, input_size, 0.0F);  // padding
   float* const outputs = planes + input_size;
   const int64_t out_height = shape_.out_height();
   const int64_t out_width = shape_.out_width();
