@@ -20,7 +20,7 @@ namespace bitsmith {
 
 // The newest version of the format that this library reads. It writes the oldest that has what a
 // file needs.
-inline constexpr int kCheckpointVersion = 2;
+inline constexpr int kCheckpointVersion = 3;
 
 // What a checkpoint is made from.
 struct CheckpointContents {
@@ -31,7 +31,8 @@ struct CheckpointContents {
   // An object: "recipe", "quality", "calibration", ... of any content, kept as "bitsmith.<name>".
   // The names of the format's own metadata (graph, tensors, ...) are refused.
   nlohmann::json metadata = nlohmann::json::object();
-  // Stores the parameters' bytes coded by it, each where that is smaller; nullptr: as they are.
+  // Stores the parameters' bytes coded by it, each where that is smaller, and the metadata packed;
+  // nullptr: as they are.
   const EntropyCoder* entropy_coder = nullptr;
   int threads = 0;  // to code with; 0: all processors
   // Called each time the bytes of a parameter have been read, twice for each (checksum, copy):

@@ -1,4 +1,5 @@
 // Checkpoints whose tensors are entropy-coded.
+#include "core/gzip.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/formats_test_support.h"
 #include "formats/resident.h"
@@ -100,13 +101,13 @@ TEST(EntropyCheckpoint, SameBytesForAnyThreads) {
 }
 
 // Older readers refuse the file by its version; files without coded tensors stay theirs.
-TEST(EntropyCheckpoint, OnlyCodedFilesAreOfVersionTwo) {
+TEST(EntropyCheckpoint, OnlyCodedFilesAreOfVersionThree) {
   const auto version = [](const CheckpointContents& contents) {
     const std::string text = file_text(contents);
     return read_safetensors(as_bytes(text), "file").metadata.at("bitsmith.version");
   };
   CodableModel source("huffman");
-  EXPECT_EQ(version(source.contents), "2");
+  EXPECT_EQ(version(source.contents), "3");
   source.contents.entropy_coder = nullptr;
   EXPECT_EQ(version(source.contents), "1");
 }
@@ -118,21 +119,75 @@ TEST(EntropyCheckpoint, NeverCrashes) {
   }
 }
 
-// The file with bitsmith.tensors changed, and the metadata checksum made right.
-std::string changed(const std::string& text, const std::function<void(json&)>& change) {
-  const Safetensors container = read_safetensors(as_bytes(text), "file");
-  std::map<std::string, std::string> metadata = container.metadata;
-  json tensors = json::parse(metadata.at("bitsmith.tensors"));
-  change(tensors);
-  metadata["bitsmith.tensors"] = tensors.dump();
+// The file with other metadata, in its header: version 2.
+std::string with_metadata(const std::string& text, std::map<std::string, std::string> metadata) {
+  metadata["bitsmith.version"] = "2";
   metadata["bitsmith.checksum"] = checkpoint::metadata_checksum(metadata);
   uint64_t size = 0;
   std::memcpy(&size, text.data(), sizeof(size));
   json header = json::parse(text.substr(8, size));
+  const json offsets = header.at("bitsmith.metadata").at("data_offsets");
+  header.erase("bitsmith.metadata");
   header["__metadata__"] = metadata;
   std::string head = header.dump();
   head.resize((head.size() + 8 + 63) / 64 * 64 - 8, ' ');
-  return safetensors_text(head, text.substr(8 + size));
+  const std::string data = text.substr(8 + size);
+  EXPECT_EQ(offsets[1], data.size());  // packed metadata come last
+  return safetensors_text(head, data.substr(0, offsets[0].get<size_t>()));
+}
+
+std::map<std::string, std::string> metadata_of(const std::string& text) {
+  const Safetensors container = read_safetensors(as_bytes(text), "file");
+  std::map<std::string, std::string> metadata = container.metadata;
+  checkpoint::unpack_metadata(container.tensors.at("bitsmith.metadata").bytes, "file", metadata);
+  return metadata;
+}
+
+// The file with bitsmith.tensors changed, and the metadata checksum made right.
+std::string changed(const std::string& text, const std::function<void(json&)>& change) {
+  std::map<std::string, std::string> metadata = metadata_of(text);
+  json tensors = json::parse(metadata.at("bitsmith.tensors"));
+  change(tensors);
+  metadata["bitsmith.tensors"] = tensors.dump();
+  return with_metadata(text, std::move(metadata));
+}
+
+TEST(EntropyCheckpoint, PackedMetadataAreThoseOfVersionTwo) {
+  const std::string text = file_text(CodableModel("rans").contents);
+  const std::string second = with_metadata(text, metadata_of(text));
+  EXPECT_LT(text.size(), second.size());
+  const Model packed = read_checkpoint(as_bytes(text), "file");
+  const Model plain = read_checkpoint(as_bytes(second), "file");
+  EXPECT_EQ(packed.graph.to_json(), plain.graph.to_json());
+  EXPECT_EQ(packed.config, plain.config);
+  EXPECT_EQ(packed.metadata, plain.metadata);
+  for (const auto& [name, tensor] : plain.parameters) {
+    EXPECT_TRUE(std::ranges::equal(tensor.bytes, packed.parameter(name).bytes)) << name;
+  }
+}
+
+TEST(EntropyCheckpoint, DamagedPackedMetadataAreNamed) {
+  const std::map<std::string, std::string> good = {{"bitsmith.a", "1"}, {"bitsmith.b", "{}"}};
+  const std::vector<std::byte> bytes = checkpoint::pack_metadata(good);
+  std::map<std::string, std::string> metadata;
+  checkpoint::unpack_metadata(bytes, "file", metadata);
+  EXPECT_EQ(metadata, good);
+  const auto message = [&](const std::string& text, std::map<std::string, std::string> before) {
+    const std::vector<std::byte> packed = deflate_gzip(as_bytes(text));
+    return error_of(ErrorCode::kCorrupt,
+                    [&] { checkpoint::unpack_metadata(packed, "file", before); });
+  };
+  const auto sized = [](const std::string& text) {
+    std::string size(8, '\0');
+    size[0] = static_cast<char>(text.size());
+    return size + text;
+  };
+  EXPECT_THAT(message("abc", {}), HasSubstr("within a size"));
+  EXPECT_THAT(message(std::string(8, '\xff'), {}), HasSubstr("within a text"));
+  EXPECT_THAT(message(sized("key"), {}), HasSubstr("within a size"));
+  EXPECT_THAT(message(sized("key") + sized("a"), {{"key", "b"}}),
+              HasSubstr("'key' is there twice"));
+  EXPECT_THAT(message(sized("format") + sized("a"), {}), HasSubstr("belongs in the header"));
 }
 
 TEST(EntropyCheckpoint, DamageAndUnknownCodersAreNamed) {

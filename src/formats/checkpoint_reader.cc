@@ -21,7 +21,12 @@ constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
 
 class Reader {
  public:
-  explicit Reader(Safetensors container) : container_(std::move(container)) {}
+  explicit Reader(Safetensors container) : container_(std::move(container)) {
+    const auto packed = container_.tensors.find(kPackedMetadata);
+    if (packed == container_.tensors.end()) return;
+    unpack_metadata(packed->second.bytes, container_.file, container_.metadata);
+    container_.tensors.erase(packed);
+  }
 
   Model read() {
     check_version();

@@ -180,7 +180,7 @@ TEST(Checkpoint, RefusesMetadataThatContradictsItself) {
       {"'x' is no version", set("bitsmith.version", "x")},
       {"'0' is no version", set("bitsmith.version", "0")},
       {"is no version", set("bitsmith.version", "99999999999999999999")},
-      {"is of version 3 of the format; this bitsmith reads up to 2", set("bitsmith.version", "3"),
+      {"is of version 4 of the format; this bitsmith reads up to 3", set("bitsmith.version", "4"),
        ErrorCode::kUnsupported},
       {"'bitsmith.checksum' is missing",
        [](Editor& e) {

@@ -47,6 +47,7 @@ void check_parameter(const Value& value, const CodedTensor& tensor) {
                        tensor.scheme.label(), to_string(tensor.shape), expected));
   }
   if (value.name.starts_with(kFilePrefix)) refuse("the name is reserved for files");
+  if (value.name == kPackedMetadata) refuse("the name is reserved for metadata");
 }
 
 // In the graph's order.
@@ -173,7 +174,16 @@ void write_checkpoint(const std::filesystem::path& path, const CheckpointContent
   ThreadPool pool(contents.entropy_coder != nullptr ? contents.threads : 1);
   measure_parts(contents, pool, parts);
   sort_for_alignment(parts);
-  const std::map<std::string, std::string> metadata = make_metadata(contents, parts);
+  std::map<std::string, std::string> metadata = make_metadata(contents, parts);
+  std::vector<std::byte> packed;
+  if (std::ranges::any_of(parts, &Part::coded)) {
+    packed = pack_metadata(metadata);
+    std::erase_if(metadata, [](const auto& entry) { return !stays_in_header(entry.first); });
+    parts.push_back(
+        {{std::string(kPackedMetadata), DType::kU8, {static_cast<int64_t>(packed.size())}},
+         packed});
+    sort_for_alignment(parts);
+  }
 
   std::vector<SafetensorsWriter::Entry> entries;
   for (const Part& part : parts) entries.push_back(part.entry);

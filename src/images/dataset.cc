@@ -4,7 +4,7 @@
 #include "images/array_dataset.h"
 #include "images/cifar.h"
 #include "images/folder.h"
-#include "images/gzip.h"
+#include "core/gzip.h"
 #include "images/idx.h"
 #include "images/labels.h"
 #include "images/npy.h"

@@ -4,7 +4,7 @@
 #include "images/cifar.h"
 #include "images/cifar_pickle.h"
 #include "images/decode_image.h"
-#include "images/gzip.h"
+#include "core/gzip.h"
 #include "images/idx.h"
 #include "images/images_testing.h"
 #include "images/labels.h"

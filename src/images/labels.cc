@@ -6,7 +6,7 @@
 
 #include "core/error.h"
 #include "core/output_file.h"
-#include "images/gzip.h"
+#include "core/gzip.h"
 #include "images/idx.h"
 #include "images/npy.h"
 

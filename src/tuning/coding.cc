@@ -116,9 +116,9 @@ std::vector<std::byte> CodedMatrix::bytes() const {
   return bytes;
 }
 
-IncrementalQuantizer::IncrementalQuantizer(TunedNetwork& network,
-                                           const std::map<std::string, Scheme>& schemes,
-                                           int search_steps, ThreadPool& pool)
+WeightQuantizer::WeightQuantizer(TunedNetwork& network,
+                                 const std::map<std::string, Scheme>& schemes, int search_steps,
+                                 ThreadPool& pool)
     : network_(network) {
   for (TunedParameter* parameter : network.matrices()) {
     const auto scheme = schemes.find(parameter->name);
@@ -131,7 +131,7 @@ IncrementalQuantizer::IncrementalQuantizer(TunedNetwork& network,
   }
 }
 
-void IncrementalQuantizer::hold_share(double share, ThreadPool& pool) {
+void WeightQuantizer::hold_share(double share, ThreadPool& pool) {
   for (TunedParameter* parameter : network_.matrices()) {
     const auto matrix = matrices_.find(parameter->name);
     if (matrix == matrices_.end()) continue;
@@ -139,8 +139,8 @@ void IncrementalQuantizer::hold_share(double share, ThreadPool& pool) {
   }
 }
 
-void IncrementalQuantizer::hold_share_of(TunedParameter& parameter, CodedMatrix& matrix,
-                                         double share, ThreadPool& pool) const {
+void WeightQuantizer::hold_share_of(TunedParameter& parameter, CodedMatrix& matrix, double share,
+                                    ThreadPool& pool) const {
   const at::Tensor value = parameter.value().contiguous();
   const at::Tensor quantized = matrix.quantize(value, pool);
   at::Tensor held =
@@ -161,6 +161,18 @@ void IncrementalQuantizer::hold_share_of(TunedParameter& parameter, CodedMatrix&
   parameter.held = held;
   parameter.held_values = values;
   parameter.held_learn = false;
+}
+
+void WeightQuantizer::hold_straight_through(ThreadPool& pool) {
+  for (TunedParameter* parameter : network_.matrices()) {
+    const auto matrix = matrices_.find(parameter->name);
+    if (matrix == matrices_.end()) continue;
+    const at::Tensor& free = free_.at(parameter->name);
+    parameter->held_values =
+        matrix->second.quantize(at::where(free, parameter->numbers, at::zeros({})), pool);
+    parameter->held = at::ones(parameter->shape, at::kBool);
+    parameter->held_learn = true;
+  }
 }
 
 int64_t share_values(TunedParameter& parameter) {

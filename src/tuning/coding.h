@@ -1,5 +1,6 @@
-// Codes for the weights of a tuned network: fixed bit by bit (INQ), or with shared values that are
-// tuned while the codes stay.
+// Codes for the weights of a tuned network: fixed share by share (INQ), always there with the
+// weights below them learning (straight through), or with shared values that are tuned while the
+// codes stay.
 #pragma once
 
 #include <map>
@@ -36,18 +37,21 @@ class CodedMatrix {
   std::unique_ptr<Encoder> encoder_;
 };
 
-// Incremental quantization (Zhou et al. 2017, arXiv:1702.03044), for any codec: after hold_share(),
-// a share of the weights of each matrix is held at what the codec makes of them and the rest is
-// trained on. Largest weights first; weights that are coded as one are held together. Weights that
-// are held already (pruned) stay as they are.
-class IncrementalQuantizer {
+// Holds weights at what a codec makes of them while the network is trained. Weights that are held
+// already (pruned) stay as they are.
+class WeightQuantizer {
  public:
   //   schemes: of matrices by name; a matrix without one is not quantized
-  IncrementalQuantizer(TunedNetwork& network, const std::map<std::string, Scheme>& schemes,
-                       int search_steps, ThreadPool& pool);
-  // share in [0, 1] of what was not held at the beginning; at 1 all are held.
+  WeightQuantizer(TunedNetwork& network, const std::map<std::string, Scheme>& schemes,
+                  int search_steps, ThreadPool& pool);
+  // Incremental quantization (Zhou et al. 2017, arXiv:1702.03044): a share of each matrix is held
+  // and the rest is trained on. Largest weights first; weights that are coded as one are held
+  // together.  share in [0, 1] of what was not held at the beginning; at 1 all are held.
   void hold_share(double share, ThreadPool& pool);
-  // After hold_share(1): the coded matrices by name.
+  // All are held, and the numbers below them go on learning from the gradients of their codes
+  // (straight-through estimator: Bengio et al. 2013, arXiv:1308.3432). Called before each step.
+  void hold_straight_through(ThreadPool& pool);
+  // After hold_share(1) or hold_straight_through(): the coded matrices by name.
   const std::map<std::string, CodedMatrix>& matrices() const { return matrices_; }
 
  private:

@@ -78,23 +78,35 @@ std::map<std::string, Scheme> schemes_of(TuningState& state) {
   return schemes;
 }
 
-TuningResult run_quantize(TuningState& state, const Options& options) {
+TuneResult train_incrementally(TuningState& state, const Options& options,
+                               WeightQuantizer& quantizer) {
   const int64_t halvings = options.integer("halvings");
-  IncrementalQuantizer quantizer(state.network, schemes_of(state),
-                                 static_cast<int>(options.integer("search")), state.pool);
   TuneOptions training = training_of(options);
   training.epochs /= static_cast<double>(halvings);
-  TuningResult result;
+  TuneResult result;
   const int64_t first_epoch = state.first_epoch;
   for (int64_t i = 1; i <= halvings; ++i) {
     const double share = 1 - std::exp2(-static_cast<double>(i));
     quantizer.hold_share(share, state.pool);
-    result.training =
-        train(state, options, training, {}, fmt::format("quantize {:.0f} %", 100 * share));
+    result = train(state, options, training, {}, fmt::format("quantize {:.0f} %", 100 * share));
     state.first_epoch += static_cast<int64_t>(std::ceil(training.epochs));
   }
   state.first_epoch = first_epoch;
-  quantizer.hold_share(1, state.pool);
+  return result;
+}
+
+TuningResult run_quantize(TuningState& state, const Options& options) {
+  WeightQuantizer quantizer(state.network, schemes_of(state),
+                            static_cast<int>(options.integer("search")), state.pool);
+  TuningResult result;
+  if (options.text("method") == "incremental") {
+    result.training = train_incrementally(state, options, quantizer);
+    quantizer.hold_share(1, state.pool);
+  } else {
+    const auto before_step = [&](int64_t, int64_t) { quantizer.hold_straight_through(state.pool); };
+    result.training = train(state, options, training_of(options), before_step, "quantize");
+    quantizer.hold_straight_through(state.pool);
+  }
   for (const auto& [name, matrix] : quantizer.matrices()) {
     result.codes[name] = {matrix.scheme(), matrix.bytes()};
   }

@@ -59,7 +59,8 @@ TEST(TuningSteps, PruneThenQuantizeEndsInCodes) {
   const auto pruned = run_tuning_step(step("prune", with({{"sparsity", 0.7}})), pruning);
   EXPECT_NEAR(static_cast<double>(pruned.density.kept), 0.3 * 1176, 2);
   TuningState coding = run.state(Scheme("focused", {{"bits", 4}}));
-  const auto result = run_tuning_step(step("quantize", with({{"halvings", 2}})), coding);
+  const auto result =
+      run_tuning_step(step("quantize", with({{"method", "incremental"}, {"halvings", 2}})), coding);
   EXPECT_LE(result.density.kept, pruned.density.kept);
   ASSERT_EQ(result.codes.size(), 3u);
   uint64_t bytes = 0;
@@ -69,6 +70,29 @@ TEST(TuningSteps, PruneThenQuantizeEndsInCodes) {
     bytes += codes.bytes.size();
   }
   EXPECT_LT(bytes, 1176u * 4 / 4);
+}
+
+// Training with the codes loses less than the nearest codes of the same network.
+TEST(TuningSteps, StraightThroughTrainsWhatTheCodesLose) {
+  const auto loss_after = [](double epochs) {
+    Work run;
+    auto options = kTraining;
+    options["epochs"] = epochs;
+    TuningState coding = run.state(Scheme("int", {{"bits", 2}, {"group", 0}, {"symmetric", true}}));
+    const auto result = run_tuning_step(step("quantize", options), coding);
+    EXPECT_EQ(result.codes.size(), 3u);
+    for (const TunedParameter* matrix : run.network.matrices()) {
+      const TunedCodes& codes = result.codes.at(matrix->name);
+      EXPECT_TRUE(same(matrix->value(), decoded(codes, matrix->shape))) << codes.scheme.label();
+    }
+    const TrainingImages images(run.blocks, tuning_testing::preprocessing(), run.network.input(), 0,
+                                {false, 0}, 1);
+    Tuner tuner(run.network, nullptr, images, run.pool);
+    TuneOptions still;
+    still.rate = 0;
+    return tuner.train(still, 0, {}, "loss", run.progress).loss;
+  };
+  EXPECT_LT(loss_after(3), 0.8 * loss_after(0));
 }
 
 TEST(TuningSteps, PruneThenShareEndsInWhatTheCodebookHolds) {

@@ -271,7 +271,7 @@ TEST(Pruning, PrunedWeightsComeBackOnlyWithRegrowth) {
   }
 }
 
-TEST(IncrementalQuantizer, HoldsAShareAndEndsWithWhatTheBytesDecodeTo) {
+TEST(WeightQuantizer, HoldsAShareAndEndsWithWhatTheBytesDecodeTo) {
   ThreadPool pool(2);
   for (const Scheme& scheme :
        {Scheme("int", {{"bits", 3}, {"group", 16}, {"symmetric", true}}),
@@ -280,7 +280,7 @@ TEST(IncrementalQuantizer, HoldsAShareAndEndsWithWhatTheBytesDecodeTo) {
     Training setup;
     std::map<std::string, Scheme> schemes;
     for (const TunedParameter* matrix : setup.network.matrices()) schemes[matrix->name] = scheme;
-    IncrementalQuantizer quantizer(setup.network, schemes, 10, pool);
+    WeightQuantizer quantizer(setup.network, schemes, 10, pool);
     at::Tensor held_before;
     at::Tensor value_before;
     for (const double share : {0.5, 0.75, 1.0}) {

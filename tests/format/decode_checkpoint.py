@@ -8,6 +8,7 @@
 Exits with 77 when numpy or xxhash (Debian: python3-numpy, python3-xxhash) is not installed.
 """
 
+import gzip
 import json
 import pathlib
 import struct
@@ -67,6 +68,23 @@ def read_container(data):
         position = end
     require(8 + size + position == len(data), "bytes after the last tensor, or too few")
     return metadata, tensors
+
+
+def unpack_metadata(metadata, tensors):
+    """Section 9: moves what the tensor bitsmith.metadata holds to the other entries."""
+    _, _, data = tensors.pop("bitsmith.metadata")
+    message = gzip.decompress(data)
+    texts = []
+    at = 0
+    while at < len(message):
+        (size,) = struct.unpack_from("<Q", message, at)
+        texts.append(message[at + 8:at + 8 + size].decode())
+        require(at + 8 + size <= len(message), "packed metadata end within a text")
+        at += 8 + size
+    keys = texts[0::2]
+    require(len(texts) % 2 == 0 and keys == sorted(set(keys), key=str.encode)
+            and not metadata.keys() & set(keys), "packed metadata")
+    metadata.update(zip(keys, texts[1::2]))
 
 
 def metadata_checksum(metadata):
@@ -516,10 +534,13 @@ def decode_checkpoint(path):
     """Checks a whole file; returns ({name: entry}, {name: values}, {file name: bytes})."""
     metadata, stored = read_container(pathlib.Path(path).read_bytes())
     require(metadata.get("format") == "bitsmith", "format")
-    require(metadata.get("bitsmith.version") in ("1", "2"), "version")
+    version = metadata.get("bitsmith.version")
+    require(version in ("1", "2", "3"), "version")
+    if version == "3":
+        unpack_metadata(metadata, stored)
     require(metadata_checksum(metadata) == metadata["bitsmith.checksum"], "metadata checksum")
     entries = json.loads(metadata["bitsmith.tensors"])
-    require(metadata["bitsmith.version"] == "2" or not any("entropy" in e for e in entries.values()),
+    require(version != "1" or not any("entropy" in e for e in entries.values()),
             "entropy coding in a file of version 1")
     graph = json.loads(metadata["bitsmith.graph"])
     parameters = {p["name"]: p["shape"] for p in graph["parameters"]}

@@ -17,6 +17,10 @@ struct FileContent {
 };
 FileContent open_content(const std::filesystem::path& path, uint64_t limit);
 
+// `bytes` as one gzip member without name or time, as small as zlib makes it: the same for the same
+// version of zlib.
+std::vector<std::byte> deflate_gzip(std::span<const std::byte> bytes);
+
 // One gzip member to its end; kCorrupt if it is damaged, longer than `limit`, or followed by bytes.
 std::vector<std::byte> inflate_gzip(std::span<const std::byte> bytes, uint64_t limit,
                                     const std::string& file);

@@ -1,4 +1,4 @@
-#include "images/gzip.h"
+#include "core/gzip.h"
 
 #include <zlib.h>
 
@@ -10,19 +10,37 @@
 namespace bitsmith {
 namespace {
 
+constexpr int kGzip = 16 + MAX_WBITS;
+
 // Ends an inflation however it is left.
 struct Inflation {
   z_stream stream{};
-  Inflation() {
-    constexpr int kGzip = 16 + MAX_WBITS;
-    BITSMITH_ASSERT(::inflateInit2(&stream, kGzip) == Z_OK);
-  }
+  Inflation() { BITSMITH_ASSERT(::inflateInit2(&stream, kGzip) == Z_OK); }
   ~Inflation() { ::inflateEnd(&stream); }
   Inflation(const Inflation&) = delete;
   Inflation& operator=(const Inflation&) = delete;
 };
 
 }  // namespace
+
+std::vector<std::byte> deflate_gzip(std::span<const std::byte> bytes) {
+  // zlib counts in 32 bits.
+  BITSMITH_ASSERT(bytes.size() < uint64_t{1} << 31);
+  z_stream z{};
+  constexpr int kMemoryLevel = 8;  // zlib's default
+  BITSMITH_ASSERT(::deflateInit2(&z, Z_BEST_COMPRESSION, Z_DEFLATED, kGzip, kMemoryLevel,
+                                 Z_DEFAULT_STRATEGY) == Z_OK);
+  std::vector<std::byte> out(::deflateBound(&z, static_cast<uLong>(bytes.size())));
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(bytes.data()));
+  z.avail_in = static_cast<uInt>(bytes.size());
+  z.next_out = reinterpret_cast<Bytef*>(out.data());
+  z.avail_out = static_cast<uInt>(out.size());
+  const int status = ::deflate(&z, Z_FINISH);
+  out.resize(out.size() - z.avail_out);
+  ::deflateEnd(&z);
+  BITSMITH_ASSERT(status == Z_STREAM_END);
+  return out;
+}
 
 std::vector<std::byte> inflate_gzip(std::span<const std::byte> bytes, uint64_t limit,
                                     const std::string& file) {
