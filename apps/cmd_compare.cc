@@ -63,27 +63,18 @@ void add_compare(CLI::App& app) {
   struct State {
     CompressOptions options;
     std::vector<std::string> recipes;
-    std::string text;
     bool json = false;
     bool quiet = false;
 
-    CompareData data() const {
-      const bool language = is_language_model(open_model(options.request.model).graph);
-      const std::string& own = language ? text : options.test_images;
-      if (own.empty()) {
+    MeasurementData data() const {
+      MeasurementData data = options.measurement();
+      if (data.text.empty() && !data.images) {
+        const bool language = is_language_model(open_model(options.request.model).graph);
         fail(ErrorCode::kInvalidArgument, "'{}' is measured on {}: name some with {}",
              options.request.model.string(), language ? "a text" : "images",
              language ? "--text" : "--images");
       }
-      std::error_code different;
-      if (std::filesystem::equivalent(options.request.calibration, own, different)) {
-        fail(ErrorCode::kInvalidArgument,
-             "{} and --calibration are the same file '{}': what codes were fitted to says nothing "
-             "about what was lost",
-             language ? "--text" : "--images", own);
-      }
-      if (language) return {text, std::nullopt};
-      return {{}, options.open_test_images()};
+      return data;
     }
   };
   auto state = std::make_shared<State>();
@@ -105,13 +96,7 @@ void add_compare(CLI::App& app) {
   command->add_option("--recipes", state->recipes, "names or .toml files, separated by commas")
       ->delimiter(',')
       ->required();
-  CLI::Option* text = command->add_option("--text", state->text,
-                                          "measure on this text, which no code was fitted to");
-  command
-      ->add_option("--images", state->options.test_images,
-                   "measure on these images, which no code was fitted to")
-      ->excludes(text)
-      ->group("Images");
+  state->options.add_measurement(*command, "");
   command->add_flag("--json", state->json, "print the rows as JSON");
   command->add_flag("--quiet", state->quiet, "no progress on standard error");
   command->callback([state] {

@@ -98,10 +98,36 @@ void CompressOptions::open_calibration(CompressRequest& result) const {
   result.images = opened(options, model);
 }
 
-CalibrationImages CompressOptions::open_test_images() const {
+void CompressOptions::add_measurement(CLI::App& command, const std::string& otherwise) {
+  const auto description = [&](const char* what) {
+    return fmt::format("measure on {}, which no code was fitted to{}", what, otherwise);
+  };
+  CLI::Option* text = command.add_option("--text", test_text, description("this text"));
+  command.add_option("--images", test_images, description("these images"))
+      ->excludes(text)
+      ->group("Images");
+}
+
+MeasurementData CompressOptions::measurement() const {
+  const bool on_text = !test_text.empty();
+  const std::string& own = on_text ? test_text : test_images;
+  if (own.empty()) return {};
+  const Model model = open_model(request.model);
+  if (is_language_model(model.graph) != on_text) {
+    fail(ErrorCode::kInvalidArgument, "'{}' is measured on {}: name some with {}",
+         request.model.string(), on_text ? "images" : "a text", on_text ? "--images" : "--text");
+  }
+  std::error_code different;
+  if (std::filesystem::equivalent(request.calibration, own, different)) {
+    fail(ErrorCode::kInvalidArgument,
+         "{} and --calibration are the same file '{}': what codes were fitted to says nothing "
+         "about what was lost",
+         on_text ? "--text" : "--images", own);
+  }
+  if (on_text) return {test_text, std::nullopt};
   ImageOptions options = images;
   options.images = test_images;
-  return opened(options, open_model(request.model));
+  return {{}, opened(options, model)};
 }
 
 CompressRequest CompressOptions::finish() const {

@@ -6,6 +6,7 @@
 
 #include "image_options.h"
 #include "pipeline/compress.h"
+#include "pipeline/measurement_data.h"
 
 namespace bitsmith {
 
@@ -13,7 +14,8 @@ namespace bitsmith {
 struct CompressOptions {
   CompressRequest request;
   ImageOptions images;      // how images become inputs, for networks of images
-  std::string test_images;  // other images, to measure on; labels and limit are theirs then
+  std::string test_text;    // to measure on
+  std::string test_images;  // the same; labels and limit are theirs then
   std::string ram = "4GB";
   std::string size;
   double bits = 0;
@@ -28,10 +30,14 @@ struct CompressOptions {
   void add_budget(CLI::App& command);
   // Adds these, --to and --type.
   void add_target(CLI::App& command);
+  // Adds --text and --images.
+  void add_measurement(CLI::App& command, const std::string& otherwise);
   // The request, with sizes and budgets read, calibration images opened, and the usual recipe of
   // the output format if none is named; throws kInvalidArgument.
   CompressRequest finish() const;
-  CalibrationImages open_test_images() const;
+  // What to measure on; nothing if neither is named. Throws kInvalidArgument if it is the
+  // calibration data, or not of the model's kind.
+  MeasurementData measurement() const;
 
  private:
   void open_calibration(CompressRequest& result) const;

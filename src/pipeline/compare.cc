@@ -70,7 +70,7 @@ CompressRequest request_for(const CompressRequest& request, const std::string& n
 }
 
 ComparePoint measure(const CompressRequest& request, const Windows& windows,
-                     const CompareData& data, ThreadPool& pool, Progress& progress) {
+                     const MeasurementData& data, ThreadPool& pool, Progress& progress) {
   const auto start = Clock::now();
   Job job(request);
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
@@ -99,7 +99,7 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows,
 }  // namespace
 
 CompareReport compare(const CompressRequest& request, const std::vector<std::string>& recipes,
-                      const CompareData& data, Progress& progress) {
+                      const MeasurementData& data, Progress& progress) {
   std::vector<CompressRequest> requests;
   for (const std::string& recipe : recipes) requests.push_back(request_for(request, recipe));
   // Everything that can be refused is, before any work.

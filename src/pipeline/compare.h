@@ -2,14 +2,9 @@
 #pragma once
 
 #include "pipeline/compress.h"
+#include "pipeline/measurement_data.h"
 
 namespace bitsmith {
-
-// What is measured on: a text, or images for a network of images.
-struct CompareData {
-  std::filesystem::path text;
-  std::optional<CalibrationImages> images;
-};
 
 struct ComparePoint {
   std::string recipe;
@@ -31,11 +26,10 @@ struct CompareReport {
   nlohmann::json to_json() const;
 };
 
-// Compresses with each of `recipes` without writing a checkpoint, and measures on `data`, which
-// must be from other files than the calibration data. The request's budget is for recipes that
-// choose among codes, its calibration data, and overrides of [calibrate], for those that read some;
-// other overrides are for all.
+// Compresses with each of `recipes` without writing a checkpoint, and measures on `data`. The
+// request's budget is for recipes that choose among codes, its calibration data, and overrides of
+// [calibrate], for those that read some; other overrides are for all.
 CompareReport compare(const CompressRequest& request, const std::vector<std::string>& recipes,
-                      const CompareData& data, Progress& progress);
+                      const MeasurementData& data, Progress& progress);
 
 }  // namespace bitsmith

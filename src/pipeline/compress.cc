@@ -5,7 +5,6 @@
 #include "core/output_file.h"
 #include "core/seconds.h"
 #include "core/system_memory.h"
-#include "images/subset.h"
 #include "pipeline/job.h"
 #include "pipeline/tune.h"
 
@@ -176,11 +175,8 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
   if (calibration) {
     contents.metadata["calibration"] = calibration->description;
     if (request.images && job.has_logits()) {
-      CalibrationImages probes = *request.images;
-      probes.dataset = select_images(
-          probes.dataset,
-          {calibration->numbers.begin() + calibration->count, calibration->numbers.end()});
-      report.accuracy = measure_accuracy(network.model, job.original, probes, pool, progress);
+      report.accuracy = measure_accuracy(
+          network.model, job.original, probe_images(*calibration, *request.images), pool, progress);
       contents.metadata["quality"] = report.accuracy->to_json();
     } else if (!request.images) {
       report.quality =

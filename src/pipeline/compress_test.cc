@@ -393,12 +393,12 @@ TEST(Compress, AFullDiskLeavesNoHalfOfAFile) {
 TEST(Sweep, GivesACurveAndNoFile) {
   TinyJob job;
   SilentProgress silent;
-  const SweepReport report = sweep(job.request, {3.1, 8.0}, "", silent);
+  const SweepReport report = sweep(job.request, {3.1, 8.0}, {}, silent);
   ASSERT_EQ(report.points.size(), 2u);
   EXPECT_LE(report.points[0].bpw, 3.1);
   EXPECT_LE(report.points[1].bpw, 8);
-  EXPECT_GT(report.points[0].quality.divergence->kl_nats.value,
-            report.points[1].quality.divergence->kl_nats.value);
+  EXPECT_GT(report.points[0].quality->divergence->kl_nats.value,
+            report.points[1].quality->divergence->kl_nats.value);
   EXPECT_FALSE(std::filesystem::exists(job.request.output));
   EXPECT_FALSE(std::filesystem::exists(job.partial()));
   // A point is what compress makes of the same budget.
@@ -406,10 +406,10 @@ TEST(Sweep, GivesACurveAndNoFile) {
   request.budget.bits = 3.1;
   job.compressed(request);
   EXPECT_EQ(job.report.plan.tensor_bytes, report.points[0].tensor_bytes);
-  EXPECT_EQ(job.report.quality->to_json(), report.points[0].quality.to_json());
+  EXPECT_EQ(job.report.quality->to_json(), report.points[0].quality->to_json());
   EXPECT_THAT(error_of(ErrorCode::kImpossibleBudget,
                        [&] {
-                         sweep(job.request, {8.0, 1.0}, "", silent);
+                         sweep(job.request, {8.0, 1.0}, {}, silent);
                        }),
               HasSubstr("1.000 bits per weight"));
 }

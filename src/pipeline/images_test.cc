@@ -6,8 +6,10 @@
 #include "core/random.h"
 #include "formats/checkpoint.h"
 #include "formats/onnx_testing.h"
+#include "images/subset.h"
 #include "pipeline/job.h"
 #include "pipeline/pipeline_testing.h"
+#include "pipeline/sweep.h"
 
 namespace bitsmith::testing {
 namespace {
@@ -129,6 +131,22 @@ TEST(CompressImages, MeetsTheBudgetAndSaysWhatWasLost) {
   const Model written = open_model(job.request.output);
   EXPECT_EQ(Preprocessing::from_json(written.metadata.at("preprocessing")), Preprocessing());
   EXPECT_EQ(written.metadata.at("label_offset"), 0);
+}
+
+TEST(CompressImages, APointOfASweepIsWhatCompressMakes) {
+  ImageJob job;
+  SilentProgress silent;
+  const SweepReport report = sweep(job.request, {6, 9}, {}, silent);
+  ASSERT_EQ(report.points.size(), 2u);
+  job.request.budget.bits = 9;
+  const CompressReport written = job.run(job.request);
+  EXPECT_EQ(report.points[1].accuracy->to_json(), written.accuracy->to_json());
+  EXPECT_EQ(report.points[1].tensor_bytes, written.plan.tensor_bytes);
+  EXPECT_GT(report.points[0].accuracy->comparison->kl_nats.value,
+            report.points[1].accuracy->comparison->kl_nats.value);
+  MeasurementData few;
+  few.images = {select_images(job.request.images->dataset, {0, 1, 2}), Preprocessing(), 0};
+  EXPECT_EQ(sweep(job.request, {9}, few, silent).points[0].accuracy->images, 3);
 }
 
 TEST(CompressImages, SameBytesForAnyNumberOfThreadsAndAfterAnyStop) {

@@ -340,12 +340,6 @@ double target_bits(const Job& job, const Budget& budget) {
   return 8 * static_cast<double>(*bytes) / static_cast<double>(job.original.parameter_count());
 }
 
-void refuse_activations(const Job& job) {
-  if (!job.recipe.activations) return;
-  fail(ErrorCode::kUnsupported, "recipe '{}' codes activations; `sweep` does not do that",
-       job.recipe.id);
-}
-
 Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
                          Workspace& workspace, ThreadPool& pool, Progress& progress) {
   const Context context = job.context(pool, progress, workspace, calibration, job.has_choice());
@@ -363,6 +357,13 @@ Windows probe_windows(const CalibrationSet& calibration) {
     windows.windows.push_back(calibration.sequences[static_cast<size_t>(calibration.count + i)]);
   }
   return windows;
+}
+
+CalibrationImages probe_images(const CalibrationSet& calibration, const CalibrationImages& all) {
+  CalibrationImages probes = all;
+  const auto first = calibration.numbers.begin() + calibration.count;
+  probes.dataset = select_images(all.dataset, {first, calibration.numbers.end()});
+  return probes;
 }
 
 CodedActivations coded_network(const Job& job, const std::vector<EncodedMatrix>& matrices,

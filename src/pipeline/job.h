@@ -94,16 +94,14 @@ struct Compressed {
   std::vector<EncodedMatrix> matrices;
 };
 
-// Throws kUnsupported for a recipe with [activations]: what a sweep measures are weights.
-void refuse_activations(const Job& job);
-
 // Survey (if there is a choice), plan and codes. `job` is transformed; `calibration` is nullptr if
 // the recipe needs none.
 Compressed compress_into(const Job& job, const Budget& budget, const CalibrationSet* calibration,
                          Workspace& workspace, ThreadPool& pool, Progress& progress);
 
-// The probes of a calibration set as windows to evaluate on.
+// The probes of a calibration set to evaluate on: as windows of a text, as images.
 Windows probe_windows(const CalibrationSet& calibration);
+CalibrationImages probe_images(const CalibrationSet& calibration, const CalibrationImages& all);
 
 // The network as it will be written: coded matrices in place and, if the recipe says so,
 // activations as codes.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "pipeline/compress.h"
+#include "pipeline/measurement_data.h"
 
 namespace bitsmith {
 
@@ -10,7 +11,9 @@ struct SweepPoint {
   uint64_t tensor_bytes = 0;
   double bpw = 0;  // got
   double predicted_kl_nats = 0;
-  Evaluation quality;  // of the native executor against the original
+  // Of the native executor against the original: one of these.
+  std::optional<Evaluation> quality;
+  std::optional<ClassifierEvaluation> accuracy;
 };
 
 struct SweepReport {
@@ -20,9 +23,9 @@ struct SweepReport {
   nlohmann::json to_json() const;
 };
 
-// Compresses to each of `bits` without writing a checkpoint, and measures on `text` (windows of the
-// model's context), or on held-out calibration sequences if it is empty.
+// Compresses to each of `bits` without writing a checkpoint, and measures on `data` (a text in
+// windows of the model's context), or on held-out calibration data if it names none.
 SweepReport sweep(const CompressRequest& request, const std::vector<double>& bits,
-                  const std::filesystem::path& text, Progress& progress);
+                  const MeasurementData& data, Progress& progress);
 
 }  // namespace bitsmith
