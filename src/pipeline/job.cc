@@ -157,12 +157,7 @@ std::vector<Scheme> Job::candidates_of(size_t t) const {
   const Shape& shape = task.tensor->shape;
   const bool is_end = t == 0 || t + 1 == tasks.size();
   const bool is_depthwise = shape.size() > 2 && shape[1] == 1 && task.uses.front().groups > 1;
-  std::vector<Scheme> result = recipe.candidates;
-  for (const CodeException& exception : recipe.exceptions) {
-    const bool ends = exception.layers == CodeException::Layers::kEnds;
-    if (ends ? is_end : is_depthwise) result = {exception.scheme};
-  }
-  return result;
+  return recipe.candidates_for(is_end, is_depthwise);
 }
 
 std::optional<uint64_t> Job::matrix_budget(const Budget& budget) const {

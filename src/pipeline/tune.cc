@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "core/output_file.h"
 #include "core/seconds.h"
 #include "core/system_memory.h"
 #include "formats/fold_batch_norm.h"
 #include "images/subset.h"
+#include "pipeline/code_activations.h"
 #include "pipeline/job.h"
 #include "tuning/steps.h"
 
@@ -179,7 +181,7 @@ class TuneJob {
       if (!compressed) copy_values(network_, teacher_);
     }
     if (!recipe_.candidates.empty() && codes_.empty()) {
-      codes_ = code_matrices(network_, recipe_.candidates[0], is_entropy_coded(), pool_);
+      codes_ = code_matrices(network_, schemes(), is_entropy_coded(), pool_);
     }
     report.encode_seconds = seconds_since(start);
     write(report);
@@ -215,6 +217,23 @@ class TuneJob {
     }
   }
 
+  // The recipe's codes for matrices, exceptions applied; empty if it has none.
+  std::map<std::string, Scheme> schemes() {
+    std::set<ValueId> depthwise;
+    for (const Node& node : network_.graph().nodes) {
+      if (node.op != "conv" || node.integer("groups") == 1) continue;
+      if (network_.graph().value(node.inputs[1]).shape[1] == 1) depthwise.insert(node.inputs[1]);
+    }
+    std::map<std::string, Scheme> result;
+    const std::vector<TunedParameter*> matrices = network_.matrices();
+    for (const TunedParameter* matrix : matrices) {
+      const bool is_end = matrix == matrices.front() || matrix == matrices.back();
+      const auto codes = recipe_.candidates_for(is_end, depthwise.contains(matrix->id));
+      if (!codes.empty()) result[matrix->name] = codes.front();
+    }
+    return result;
+  }
+
   void run_step(size_t index, int64_t epoch) {
     const Chosen<TuningStep>& step = recipe_.tuning[index];
     const std::string name = fmt::format("tune-{}", index);
@@ -224,13 +243,12 @@ class TuneJob {
                       *split_.training,
                       request_.images->preprocessing,
                       request_.images->label_offset,
-                      {},
+                      schemes(),
                       is_entropy_coded(),
                       request_.seed,
                       epoch,
                       pool_,
                       progress_};
-    if (!recipe_.candidates.empty()) state.code = recipe_.candidates[0];
     TuningResult result = run_tuning_step(step, state);
     codes_ = std::move(result.codes);
     history_.push_back({{"id", step.part->info().id},
@@ -265,20 +283,27 @@ class TuneJob {
 
   // Writes, checks and describes the file.
   void write(CompressReport& report) {
-    const Model tuned = network_.to_model();
-    CheckpointContents contents;
-    contents.graph = graph_;
-    contents.config = tuned.config;
-    contents.parameters = tuned.parameters;
+    Model tuned = network_.to_model();
+    tuned.graph = graph_;
     for (const auto& [name, coded] : codes_) {
-      CodedTensor& tensor = contents.parameters.at(name);
+      CodedTensor& tensor = tuned.parameters.at(name);
       tensor.scheme = coded.scheme;
       tensor.bytes = coded.bytes;
     }
+    if (recipe_.activations) {
+      CodedActivations coded = with_coded_activations(tuned);
+      report.coded_activations = coded.values;
+      report.arithmetic = network_arithmetic(coded.model);
+      tuned = std::move(coded.model);
+    }
+    CheckpointContents contents;
+    contents.graph = tuned.graph;
+    contents.config = tuned.config;
+    contents.parameters = tuned.parameters;
     contents.entropy_coder = recipe_.entropy_coder.part;
     contents.threads = request_.threads;
-    report.accuracy = measure(contents.parameters, original_);
-    const ClassifierEvaluation dense = measure(contents.parameters, teacher_.to_model());
+    report.accuracy = measure(tuned, original_);
+    const ClassifierEvaluation dense = measure(tuned, teacher_.to_model());
     const CalibrationImages& images = *request_.images;
     contents.metadata["recipe"] = recipe_.definition;
     contents.metadata["seed"] = request_.seed;
@@ -322,11 +347,24 @@ class TuneJob {
     }
   }
 
+  // The network with its activations as codes too, by images that it was trained with.
+  CodedActivations with_coded_activations(const Model& tuned) {
+    std::optional<CalibrationSet> images;
+    if (recipe_.sequences > 0) {
+      CalibrationImages training = *request_.images;
+      training.dataset = split_.training;
+      CalibrationRequest wanted;
+      wanted.sequences = recipe_.sequences;
+      wanted.seed = request_.seed;
+      wanted.images = &training;
+      images = make_calibration_set(tuned, wanted, pool_, progress_);
+    }
+    return code_activations(tuned, tuned, original_, *recipe_.activations,
+                            images ? &*images : nullptr, request_.ram_bytes, pool_);
+  }
+
   // Accuracy on the images that were kept apart, by the native executor.
-  ClassifierEvaluation measure(const std::map<std::string, CodedTensor>& parameters,
-                               const Model& against) {
-    Model compressed = network_.model();
-    compressed.parameters = parameters;
+  ClassifierEvaluation measure(const Model& compressed, const Model& against) {
     CalibrationImages probes = *request_.images;
     probes.dataset = split_.probes;
     return measure_accuracy(compressed, against, probes, pool_, progress_);

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/interrupt.h"
@@ -132,6 +133,33 @@ TEST_F(Tuned, AFineTunedNetworkStaysFloat) {
     EXPECT_EQ(tensor.scheme.codec->info().id, "f32") << name;
   }
   EXPECT_GT(report.accuracy->model.top1.value, report.accuracy->original->top1.value);
+}
+
+// Weights in four bits, the ends in eight, activations in eight: integers from input to output.
+TEST_F(Tuned, RunsOnIntegersWithCodedActivations) {
+  const std::string weights = "[[tune]]\nid = \"train\"\n" + kTraining +
+                              "[[tune]]\nid = \"quantize\"\n" + kTraining +
+                              "[code]\ncodec = \"int\"\nbits = 4\ngroup = 0\nsymmetric = true\n"
+                              "[[except]]\nlayers = \"ends\"\nbits = 8\n";
+  const std::string recipe =
+      weights + "[calibrate]\nsequences = 32\n[activations]\nobserver.id = \"mse\"\n";
+  const CompressReport report = run(request(recipe));
+  ASSERT_EQ(report.matrices.size(), 3u);
+  EXPECT_EQ(report.matrices[0].scheme, "int8 row sym");
+  EXPECT_EQ(report.matrices[1].scheme, "int4 row sym");
+  EXPECT_EQ(report.matrices[2].scheme, "int8 row sym");
+  ASSERT_TRUE(report.arithmetic);
+  EXPECT_GT(report.coded_activations, 0);
+  const Model model = open_model(folder_ / "out.bitsmith");
+  // Eight bits of activations change next to nothing.
+  const CompressReport floats = run(request(weights));
+  EXPECT_FALSE(floats.arithmetic);
+  EXPECT_NEAR(report.accuracy->model.top1.value, floats.accuracy->model.top1.value, 0.05);
+  const auto& nodes = model.graph.nodes;
+  EXPECT_TRUE(std::ranges::any_of(nodes, [](const Node& n) { return n.op == "quantize"; }));
+  EXPECT_NE(testing::error_of(ErrorCode::kInvalidArgument,
+                              [&] { run(request(recipe + "correct_biases = true\n")); }),
+            "");
 }
 
 TEST_F(Tuned, RefusesWhatCannotWork) {

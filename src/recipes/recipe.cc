@@ -239,11 +239,22 @@ ActivationCodes read_activations(const json& table) {
 }
 
 // What training chooses leaves nothing to choose before.
-void check_tuned(const Recipe& recipe, const json& definition) {
-  for (const char* key : {"solve", "allocate", "calibrate", "transform", "except", "activations"}) {
+void refuse_choices(const json& definition) {
+  for (const char* key : {"solve", "allocate", "transform"}) {
     if (definition.contains(key)) {
       fail(ErrorCode::kInvalidArgument, "recipe: with [[tune]] there is no '{}'", key);
     }
+  }
+}
+
+void check_tuned(const Recipe& recipe, const json& definition) {
+  if (definition.contains("calibrate") && !recipe.activations) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: with [[tune]], [calibrate] is for [activations], and there is none");
+  }
+  if (recipe.activations && recipe.activations->correct_biases) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: with [[tune]] biases are trained: leave out activations.correct_biases");
   }
   if (recipe.candidates.size() > 1) {
     fail(ErrorCode::kInvalidArgument,
@@ -259,6 +270,15 @@ void check_tuned(const Recipe& recipe, const json& definition) {
 }
 
 }  // namespace
+
+std::vector<Scheme> Recipe::candidates_for(bool is_end, bool is_depthwise) const {
+  std::vector<Scheme> result = candidates;
+  for (const CodeException& exception : exceptions) {
+    const bool ends = exception.layers == CodeException::Layers::kEnds;
+    if (ends ? is_end : is_depthwise) result = {exception.scheme};
+  }
+  return result;
+}
 
 Recipe load_recipe(const std::string& name, const std::vector<std::string>& overrides) {
   const std::vector<BuiltInRecipe> built_in = built_in_recipes();
@@ -306,10 +326,10 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   if (!code.is_object()) fail(ErrorCode::kInvalidArgument, "recipe: 'code' must be a table");
   // Matrices may stay as they are if the file is at least entropy-coded, or the network is tuned.
   const bool tuned = !recipe.tuning.empty();
+  if (tuned) refuse_choices(definition);
   const bool kept = !definition.contains("code") && (definition.contains("encode") || tuned);
   if (!kept) recipe.candidates = schemes(code);
   recipe.exceptions = read_exceptions(definition, code);
-  if (tuned) check_tuned(recipe, definition);
   json solve = section(definition, "solve");
   json allocate = section(definition, "allocate");
   expect_keys(solve, "solve", {"matrices", "tables"});
@@ -357,6 +377,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
            "observer instead of sigmas");
     }
   }
+  if (tuned) check_tuned(recipe, definition);
   if (definition.contains("encode") && definition["encode"] != json{{"id", "none"}}) {
     recipe.entropy_coder = choose<EntropyCoder>(definition["encode"], "encode");
   }

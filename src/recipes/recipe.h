@@ -54,6 +54,10 @@ struct Recipe {
   int64_t sequences = 0;               // of calibration text; 0: none is needed
   int64_t length = 0;                  // tokens each; 0: the model's context, at most 512
   nlohmann::json definition;           // all of it, as it goes into the checkpoint
+
+  // The candidates of a matrix, exceptions applied.
+  //   is_end: it is the first or the last;  is_depthwise: of a convolution of one channel each
+  std::vector<Scheme> candidates_for(bool is_end, bool is_depthwise) const;
 };
 
 // `name` is a built-in recipe or the path of a TOML file. `overrides` are "key.path=value" with a

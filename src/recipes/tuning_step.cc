@@ -21,6 +21,13 @@ std::vector<OptionSpec> with_training(std::vector<OptionSpec> own) {
       {"distillation", 0.0,
        "share of the loss that compares with the network before it was compressed", 0, 1},
       {"temperature", 2.0, "of the probabilities that are compared", 0.01, 100},
+      {"precision",
+       std::string("float32"),
+       "of activations and gradients: float32, or bfloat16, 2 times as fast where the processor "
+       "has AVX-512 BF16 or AMX, slower where it has not",
+       -1e300,
+       1e300,
+       {"float32", "bfloat16"}},
       {"flip", true, "mirror every second image"},
       {"shift", int64_t{2}, "move images by up to so many pixels", 0, 64},
   };

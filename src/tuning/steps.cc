@@ -21,6 +21,7 @@ TuneOptions training_of(const Options& options) {
   result.weight_decay = options.number("weight_decay");
   result.distillation = options.number("distillation");
   result.temperature = options.number("temperature");
+  result.bfloat16 = options.text("precision") == "bfloat16";
   return result;
 }
 
@@ -73,7 +74,8 @@ TuningResult run_prune(TuningState& state, const Options& options) {
 std::map<std::string, Scheme> schemes_of(TuningState& state) {
   std::map<std::string, Scheme> schemes;
   for (const TunedParameter* matrix : state.network.matrices()) {
-    schemes[matrix->name] = scheme_for(matrix->value(), *state.code, state.entropy_coded);
+    schemes[matrix->name] =
+        scheme_for(matrix->value(), state.codes.at(matrix->name), state.entropy_coded);
   }
   return schemes;
 }
@@ -116,7 +118,7 @@ TuningResult run_quantize(TuningState& state, const Options& options) {
 TuningResult run_share(TuningState& state, const Options& options) {
   for (TunedParameter* parameter : state.network.matrices()) {
     const at::Tensor value = parameter->value();
-    const Scheme scheme = scheme_for(value, *state.code, state.entropy_coded);
+    const Scheme scheme = scheme_for(value, state.codes.at(parameter->name), state.entropy_coded);
     CodedMatrix matrix(scheme, parameter->shape, value, 0, state.pool);
     parameter->numbers = matrix.quantize(value, state.pool);
     parameter->held = at::Tensor();
@@ -213,16 +215,18 @@ Scheme scheme_for(const at::Tensor& value, const Scheme& code, bool entropy_code
   return smaller || entropy_coded ? pruned : code;
 }
 
-std::map<std::string, TunedCodes> code_matrices(TunedNetwork& network, const Scheme& code,
+std::map<std::string, TunedCodes> code_matrices(TunedNetwork& network,
+                                                const std::map<std::string, Scheme>& codes,
                                                 bool entropy_coded, ThreadPool& pool) {
-  std::map<std::string, TunedCodes> codes;
+  std::map<std::string, TunedCodes> result;
   for (TunedParameter* parameter : network.matrices()) {
     const at::Tensor value = parameter->value();
-    CodedMatrix matrix(scheme_for(value, code, entropy_coded), parameter->shape, value, 0, pool);
+    const Scheme scheme = scheme_for(value, codes.at(parameter->name), entropy_coded);
+    CodedMatrix matrix(scheme, parameter->shape, value, 0, pool);
     parameter->reset(matrix.quantize(value, pool));
-    codes[parameter->name] = {matrix.scheme(), matrix.bytes()};
+    result[parameter->name] = {matrix.scheme(), matrix.bytes()};
   }
-  return codes;
+  return result;
 }
 
 }  // namespace bitsmith

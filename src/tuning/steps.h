@@ -2,7 +2,6 @@
 #pragma once
 
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,8 +26,8 @@ struct TuningState {
   const ImageDataset& images;
   Preprocessing preprocessing;
   int64_t label_offset = 0;
-  std::optional<Scheme> code;  // the recipe's
-  bool entropy_coded = false;  // the file will be: masks are then bitmaps
+  std::map<std::string, Scheme> codes;  // the recipe's, of all matrices by name, or of none
+  bool entropy_coded = false;           // the file will be: masks are then bitmaps
   uint64_t seed = 1;
   int64_t first_epoch = 0;  // counts over the steps, so that each sees its own order of images
   ThreadPool& pool;
@@ -61,7 +60,8 @@ int64_t epochs_of(const Chosen<TuningStep>& step);
 Scheme scheme_for(const at::Tensor& value, const Scheme& code, bool entropy_coded);
 
 // The nearest codes of all matrices; the network then has what they decode to.
-std::map<std::string, TunedCodes> code_matrices(TunedNetwork& network, const Scheme& code,
+std::map<std::string, TunedCodes> code_matrices(TunedNetwork& network,
+                                                const std::map<std::string, Scheme>& codes,
                                                 bool entropy_coded, ThreadPool& pool);
 
 }  // namespace bitsmith

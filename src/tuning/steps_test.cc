@@ -21,8 +21,18 @@ struct Work {
   SilentProgress progress;
 
   TuningState state(const std::optional<Scheme>& code = {}, bool entropy_coded = false) {
-    return {network, teacher, blocks,  tuning_testing::preprocessing(), 0, code, entropy_coded, 1,
-            0,       pool,    progress};
+    return {network, teacher,   blocks,        tuning_testing::preprocessing(),
+            0,       all(code), entropy_coded, 1,
+            0,       pool,      progress};
+  }
+
+  // The same code for each matrix.
+  std::map<std::string, Scheme> all(const std::optional<Scheme>& code) {
+    std::map<std::string, Scheme> codes;
+    for (const TunedParameter* matrix : network.matrices()) {
+      if (code) codes[matrix->name] = *code;
+    }
+    return codes;
   }
 };
 
@@ -106,7 +116,7 @@ TEST(TuningSteps, PruneThenShareEndsInWhatTheCodebookHolds) {
   for (const TunedParameter* matrix : run.network.matrices()) {
     before[matrix->name] = matrix->value().clone();
   }
-  const auto codes = code_matrices(run.network, code, true, run.pool);
+  const auto codes = code_matrices(run.network, run.all(code), true, run.pool);
   for (const TunedParameter* matrix : run.network.matrices()) {
     const TunedCodes& own = codes.at(matrix->name);
     EXPECT_EQ(own.scheme.codec->info().id, "pruned");

@@ -75,7 +75,11 @@ Tuner::Tuner(TunedNetwork& network, const TunedNetwork* teacher, const TrainingI
 Tuner::ShardGradient Tuner::gradient_of(const Shard& shard, const std::vector<at::Tensor>& values,
                                         const std::vector<at::Tensor>& teacher_values,
                                         const TuneOptions& options, int64_t batch) const {
-  const at::Tensor logits = network_logits(network_, values, shard.inputs);
+  const at::ScalarType type = options.bfloat16 ? at::kBFloat16 : at::kFloat;
+  std::vector<at::Tensor> working;
+  for (const at::Tensor& value : values) working.push_back(value.to(type));
+  const at::Tensor inputs = shard.inputs.to(type);
+  const at::Tensor logits = network_logits(network_, working, inputs).to(at::kFloat);
   if (shard.labels.max().item<int64_t>() >= logits.size(1)) {
     fail(ErrorCode::kInvalidArgument, "a label is {}, the network has {} classes (--label-offset?)",
          shard.labels.max().item<int64_t>(), logits.size(1));
@@ -90,7 +94,8 @@ Tuner::ShardGradient Tuner::gradient_of(const Shard& shard, const std::vector<at
     at::Tensor expected;
     {
       const at::NoGradGuard no_grad;
-      expected = at::log_softmax(network_logits(*teacher_, teacher_values, shard.inputs) / t, 1);
+      const at::Tensor of_teacher = network_logits(*teacher_, teacher_values, inputs);
+      expected = at::log_softmax(of_teacher.to(at::kFloat) / t, 1);
     }
     const at::Tensor difference = expected - at::log_softmax(logits / t, 1);
     loss = loss + options.distillation * t * t * (expected.exp() * difference).sum();
@@ -118,6 +123,9 @@ TuneResult Tuner::train(const TuneOptions& options, int64_t first_epoch,
   for (TunedParameter& parameter : parameters) parameter.reset(parameter.numbers);
   std::vector<at::Tensor> teacher_values;
   if (options.distillation > 0) teacher_values = present_values(*teacher_);
+  if (options.bfloat16) {
+    for (at::Tensor& value : teacher_values) value = value.to(at::kBFloat16);
+  }
 
   TuneResult result;
   result.steps = steps;

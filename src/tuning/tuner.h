@@ -27,6 +27,10 @@ struct TuneOptions {
   // for the former, times temperature² (Hinton et al. 2015, arXiv:1503.02531).
   double distillation = 0;
   double temperature = 1;
+  // Activations, weights as they are read, and gradients of a shard are bfloat16; what is trained,
+  // losses, sums of gradients and the optimizer stay float32 (Micikevicius et al. 2018,
+  // arXiv:1710.03740; no scale is needed: bfloat16 has the exponents of float32).
+  bool bfloat16 = false;
 };
 
 // Images whose gradients are computed together, on one thread. A constant: the sum over shards does

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "tuning/coding.h"
@@ -73,6 +74,24 @@ TEST(Tuner, LearnsAndIsTheSameForAnyNumberOfThreads) {
       EXPECT_EQ(all_values(setup.network), expected) << threads;
     }
   }
+}
+
+TEST(Tuner, LearnsInBfloat16WithTheSameNumbersForAnyThreads) {
+  const TunedNetwork teacher(make_model(2));
+  TuneOptions how = options(6);
+  how.optimizer = OptimizerKind::kAdam;
+  how.rate = 0.003;
+  how.bfloat16 = true;
+  how.distillation = 0.2;
+  Training one;
+  EXPECT_GT(one.train(how, {}, 1, &teacher).accuracy, 0.9);
+  Training three;
+  three.train(how, {}, 3, &teacher);
+  EXPECT_EQ(all_values(one.network), all_values(three.network));
+  // What is trained is not rounded.
+  const std::vector<float> values = all_values(one.network);
+  EXPECT_TRUE(std::ranges::any_of(
+      values, [](float x) { return (std::bit_cast<uint32_t>(x) & 0xffffU) != 0; }));
 }
 
 TEST(Tuner, DistillationBringsTheTeachersLogits) {
