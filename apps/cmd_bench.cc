@@ -10,6 +10,7 @@
 #include "formats/resident.h"
 #include "image_speed.h"
 #include "model_options.h"
+#include "products_option.h"
 #include "report/table.h"
 #include "report/units.h"
 #include "runtime/kernels/cpu.h"
@@ -23,8 +24,9 @@ struct BenchOptions {
   std::vector<int> threads;
   SpeedOptions speed;
   int64_t batch = 64;
+  Products products = Products::kAuto;
   bool text_options = false;   // --prompt or --tokens were given
-  bool image_options = false;  // --batch was given
+  bool image_options = false;  // --batch or --products was given
   bool json = false;
 };
 
@@ -91,7 +93,8 @@ void bench_images(const Model& model, const std::vector<int>& threads,
                   const BenchOptions& options) {
   std::vector<ImageSpeed> speeds;
   for (const int count : threads) {
-    speeds.push_back(measure_image_speed(model, {count, options.batch, options.speed.runs}));
+    speeds.push_back(
+        measure_image_speed(model, {count, options.batch, options.speed.runs, options.products}));
   }
   if (options.json) {
     print_json(model, speeds);
@@ -112,7 +115,7 @@ void bench(const BenchOptions& options) {
   if (is_language ? options.image_options : options.text_options) {
     fail(ErrorCode::kInvalidArgument, "'{}' is {}; see --help for which options belong to which",
          model.path.string(),
-         is_language ? "a language model: it has no --batch"
+         is_language ? "a language model: it has no --batch and --products"
                      : "no language model: it has no --prompt and --tokens");
   }
   if (!is_language) {
@@ -147,6 +150,7 @@ void add_bench(CLI::App& app) {
       "  bitsmith bench small.bitsmith\n"
       "  bitsmith bench small.bitsmith --threads 1,2,4 --prompt 512 --tokens 64 --json\n"
       "  bitsmith bench net.onnx --batch 32\n"
+      "  bitsmith bench powers.bitsmith --products shift\n"
       "\n"
       "Bandwidth and peak are measured in the same run with the same threads. The peak is of the\n"
       "arithmetic that most weights use: int8 dot products or float32 multiply-add.");
@@ -169,13 +173,14 @@ void add_bench(CLI::App& app) {
   CLI::Option* batch = command->add_option("--batch", options->batch, "networks: images at once")
                            ->capture_default_str()
                            ->check(CLI::Range(int64_t{1}, int64_t{1} << 16));
+  CLI::Option* products = add_products_option(*command, options->products);
   command->add_option("--runs", options->speed.runs, "repetitions; medians are reported")
       ->capture_default_str()
       ->check(CLI::Range(1, 1000));
   command->add_flag("--json", options->json, "print JSON");
-  command->callback([options, prompt, tokens, batch] {
+  command->callback([options, prompt, tokens, batch, products] {
     options->text_options = prompt->count() + tokens->count() > 0;
-    options->image_options = batch->count() > 0;
+    options->image_options = batch->count() + products->count() > 0;
     bench(*options);
   });
 }

@@ -11,6 +11,7 @@
 #include "formats/checkpoint.h"
 #include "formats/model_tokenizer.h"
 #include "model_options.h"
+#include "products_option.h"
 #include "report/table.h"
 #include "report/units.h"
 #include "text/corpus.h"
@@ -23,6 +24,7 @@ struct EvalOptions {
   std::string text;
   std::string against;
   ImageOptions images;
+  Products products = Products::kAuto;
   int64_t context = 0;
   int64_t tokens = 0;
   int threads = 0;
@@ -84,8 +86,8 @@ void evaluate_command(const EvalOptions& options) {
   if (!options.images.images.empty()) {
     verify(model, progress);
     if (original) verify(*original, progress);
-    evaluate_images(model, original ? &*original : nullptr, options.images, options.threads,
-                    options.json, progress);
+    evaluate_images(model, original ? &*original : nullptr, options.images, options.products,
+                    options.threads, options.json, progress);
     return;
   }
   // A folder may lack tokenizer files that the other side has.
@@ -139,6 +141,7 @@ void add_eval(CLI::App& app) {
   CLI::Option* text = command->add_option("--text", options->text, "plain text to measure on");
   CLI::Option* images = add_image_options(*command, options->images);
   text->excludes(images);
+  add_products_option(*command, options->products)->needs(images);
   command->add_option("--against", options->against, "the original model, to compare with");
   command
       ->add_option("--context", options->context,

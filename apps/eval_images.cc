@@ -1,12 +1,14 @@
 #include "eval_images.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <optional>
 
 #include "evaluation/network_classifier.h"
 #include "evaluation/operations.h"
 #include "model_options.h"
+#include "products_option.h"
 #include "report/table.h"
 #include "report/units.h"
 
@@ -29,7 +31,7 @@ void add_row(Table& table, const char* name, const Model& model, const Accuracy&
 }
 
 void print(const ClassifierEvaluation& evaluation, const Model& model, const Model* original,
-           const NetworkArithmetic& arithmetic) {
+           const NetworkExecutor& executor) {
   Table table({left("model"), right("top-1"), right("top-5"), right("parameters"), right("bpw"),
                right("of float32, 1 :")});
   if (original != nullptr) add_row(table, "original", *original, *evaluation.original, *original);
@@ -37,7 +39,8 @@ void print(const ClassifierEvaluation& evaluation, const Model& model, const Mod
           original != nullptr ? *original : model);
   fmt::print("{}", table.text());
   FactList facts;
-  facts.add("arithmetic", arithmetic.text());
+  facts.add("arithmetic", executor.arithmetic().text());
+  facts.add("kernels", fmt::format("{}", fmt::join(executor.kernel_names(), "; ")));
   if (original != nullptr) {
     facts.add("an image takes, original", count_operations(*original).text());
   }
@@ -57,9 +60,10 @@ void print(const ClassifierEvaluation& evaluation, const Model& model, const Mod
 }  // namespace
 
 void evaluate_images(const Model& model, const Model* original, const ImageOptions& options,
-                     int threads, bool json, Progress& progress) {
+                     Products products, int threads, bool json, Progress& progress) {
   ThreadPool pool(threads);
-  NetworkClassifier classifier(model, pool);
+  NetworkClassifier classifier(model, pool, products);
+  check_products(products, classifier.executor().arithmetic());
   std::optional<NetworkClassifier> reference;
   if (original != nullptr) reference.emplace(*original, pool);
   if (reference && reference->input() != classifier.input()) {
@@ -81,7 +85,7 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
     fmt::print("{}: {} images of {} classes; {}\n\n", options.images,
                format_count(evaluation.images), format_count(classifier.classes()),
                describe(preprocessing, classifier.input()));
-    print(evaluation, model, original, classifier.executor().arithmetic());
+    print(evaluation, model, original, classifier.executor());
     return;
   }
   nlohmann::json result = evaluation.to_json();
@@ -90,6 +94,7 @@ void evaluate_images(const Model& model, const Model* original, const ImageOptio
   result["class_names"] = dataset->classes();
   result["model"].update(size_json(model));
   result["model"]["arithmetic"] = classifier.executor().arithmetic().to_json();
+  result["model"]["kernels"] = classifier.executor().kernel_names();
   result["model"]["operations"] = count_operations(model).to_json();
   if (original != nullptr) {
     result["original"].update(size_json(*original));

@@ -6,12 +6,13 @@
 #include "core/progress.h"
 #include "formats/model.h"
 #include "image_options.h"
+#include "runtime/network/products.h"
 
 namespace bitsmith {
 
 // Measures and prints, a table or JSON.
-//   original: nullptr, or what to compare with
+//   original: nullptr, or what to compare with;  products: of the model
 void evaluate_images(const Model& model, const Model* original, const ImageOptions& options,
-                     int threads, bool json, Progress& progress);
+                     Products products, int threads, bool json, Progress& progress);
 
 }  // namespace bitsmith

@@ -9,6 +9,7 @@
 #include "core/random.h"
 #include "core/system_memory.h"
 #include "graph/cost.h"
+#include "products_option.h"
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/network/network_executor.h"
 
@@ -85,7 +86,8 @@ class Runs {
 
 ImageSpeed measure_image_speed(const Model& model, const ImageSpeedOptions& options) {
   ThreadPool pool(options.threads);
-  NetworkExecutor executor(model, pool);
+  NetworkExecutor executor(model, pool, options.products);
+  check_products(options.products, executor.arithmetic());
   const int64_t fixed = executor.fixed_images();
   ImageSpeed speed;
   speed.threads = options.threads;

@@ -8,6 +8,7 @@
 
 #include "formats/model.h"
 #include "runtime/network/arithmetic.h"
+#include "runtime/network/products.h"
 
 namespace bitsmith {
 
@@ -15,6 +16,7 @@ struct ImageSpeedOptions {
   int threads = 1;
   int64_t batch = 64;
   int runs = 3;
+  Products products = Products::kAuto;
 };
 
 // Rates are medians over runs of half a second or more. The peak is measured between the runs with
@@ -39,7 +41,8 @@ struct ImageSpeed {
   nlohmann::json to_json() const;
 };
 
-// Shows random images. Throws kCorrupt if outputs are not finite: such a speed says nothing.
+// Shows random images. Throws kInvalidArgument if `products` cannot be (products_option.h),
+// kCorrupt if outputs are not finite: such a speed says nothing.
 ImageSpeed measure_image_speed(const Model& model, const ImageSpeedOptions& options);
 
 }  // namespace bitsmith

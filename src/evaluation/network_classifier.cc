@@ -28,7 +28,7 @@ ValueId logits_of(const Graph& graph) {
   return output;
 }
 
-NetworkClassifier::NetworkClassifier(Model model, ThreadPool& pool) {
+NetworkClassifier::NetworkClassifier(Model model, ThreadPool& pool, Products products) {
   const Graph& graph = model.graph;
   if (graph.inputs.size() != 1 || graph.outputs.size() != 1) {
     fail(ErrorCode::kUnsupported, "'{}' has {} inputs and {} outputs; a classifier has one of each",
@@ -36,7 +36,7 @@ NetworkClassifier::NetworkClassifier(Model model, ThreadPool& pool) {
   }
   model.graph.outputs[0] = logits_of(graph);
   remove_dead_nodes(model.graph);
-  executor_ = std::make_unique<NetworkExecutor>(std::move(model), pool);
+  executor_ = std::make_unique<NetworkExecutor>(std::move(model), pool, products);
   classes_ = row_elements(executor_->outputs()[0]);
 }
 

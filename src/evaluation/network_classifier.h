@@ -17,7 +17,7 @@ class NetworkClassifier {
  public:
   // A softmax at the end is left out: its input are the logits. Throws kUnsupported for networks of
   // more than one input or output.
-  NetworkClassifier(Model model, ThreadPool& pool);
+  NetworkClassifier(Model model, ThreadPool& pool, Products products = Products::kAuto);
 
   // Logits [count, classes] of inputs [count, input elements]. Networks made for a fixed number of
   // images get the last image repeated. kInvalidArgument if the inputs do not fit.

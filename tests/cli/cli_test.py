@@ -456,6 +456,27 @@ class CommandLine(unittest.TestCase):
         self.assertIn("float32", self.works("inspect", net))
         self.assertIn("[activations]", self.fails(5, "compress", self.model, "--recipe", "w8a8", "-o", small))
 
+    def test_products(self):
+        net = os.path.join(self.folder, "powers.onnx")
+        write_network(net)
+        images = write_images(self.folder)
+        small = os.path.join(self.folder, "powers.bitsmith")
+        self.assertIn("integers only", self.works("compress", net, "--recipe", "shift-a8", "--calibration", images,
+                                                  "--preprocess", "unit", "-o", small))
+        evaluate = ("eval", small, "--images", images, "--products")
+        shifted = self.works(*evaluate, "shift")
+        self.assertIn("integers only", shifted)
+        self.assertIn("shift-and-add convolution", shifted)
+        result = json.loads(self.works(*evaluate, "shift", "--json"))
+        self.assertIn("shift-and-add", " ".join(result["model"]["kernels"]))
+        self.assertNotIn("shift-and-add", self.works(*evaluate, "multiply"))
+        bench = ("--batch", "8", "--runs", "1", "--threads", "1", "--products")
+        self.assertIn("shift-and-add", self.works("bench", small, *bench, "shift"))
+        self.assertIn("--products", self.fails(2, "bench", small, *bench, "add"))
+        self.assertIn("w8a8", self.fails(2, "bench", net, *bench, "shift"))
+        self.assertIn("w8a8", self.fails(2, "eval", net, "--images", images, "--products", "shift"))
+        self.assertIn("--products", self.fails(2, "bench", self.model, "--products", "shift"))
+
     def test_compare_images(self):
         net = os.path.join(self.folder, "net.onnx")
         write_network(net)

@@ -118,14 +118,10 @@ bool SparseConv::pays(const FloatConvSpec& spec) {
 }
 
 SparseConv::SparseConv(const FloatConvSpec& spec)
-    : shape_(spec.shape), y_min_(spec.y_min), y_max_(spec.y_max) {
+    : shape_(spec.shape), planes_(spec.shape, 1), y_min_(spec.y_min), y_max_(spec.y_max) {
   BITSMITH_ASSERT(spec.weights.size() == static_cast<size_t>(shape_.weights()));
   BITSMITH_ASSERT(spec.bias.empty() || spec.bias.size() == static_cast<size_t>(shape_.outputs));
-  plane_width_ = ceil_div(shape_.padded_width(), shape_.stride_w);
-  const int64_t plane = ceil_div(shape_.padded_height(), shape_.stride_h) * plane_width_;
-  channel_size_ = plane * shape_.stride_h * shape_.stride_w;
-  positions_ = (shape_.out_height() - 1) * plane_width_ + shape_.out_width();
-  BITSMITH_ASSERT(channel_size_ <= INT32_MAX / shape_.channels);
+  BITSMITH_ASSERT(planes_.channel_size <= INT32_MAX / shape_.channels);
 
   const int64_t kept = kept_weights(spec.weights);
   offsets_ = AlignedArray<int32_t>(kept);
@@ -139,15 +135,11 @@ SparseConv::SparseConv(const FloatConvSpec& spec)
     begin_.push_back(next);
     const int64_t first = o / shape_.group_outputs() * inputs;
     for (int64_t tap = 0; tap < taps; ++tap) {
-      const int64_t row = tap / shape_.kernel_w * shape_.dilation_h;
-      const int64_t col = tap % shape_.kernel_w * shape_.dilation_w;
-      const int64_t phase = row % shape_.stride_h * shape_.stride_w + col % shape_.stride_w;
-      const int64_t offset =
-          phase * plane + row / shape_.stride_h * plane_width_ + col / shape_.stride_w;
+      const int64_t offset = planes_.tap_offset(shape_, tap);
       for (int64_t c = 0; c < inputs; ++c) {
         const float w = spec.weights[static_cast<size_t>((o * inputs + c) * taps + tap)];
         if (w == 0) continue;
-        offsets_[next] = static_cast<int32_t>((first + c) * channel_size_ + offset);
+        offsets_[next] = static_cast<int32_t>((first + c) * planes_.channel_size + offset);
         values_[next++] = w;
       }
     }
@@ -157,21 +149,13 @@ SparseConv::SparseConv(const FloatConvSpec& spec)
 
 // Padding is there already, as zeros.
 void SparseConv::make_planes(const float* image, int64_t first, int64_t end, float* planes) const {
-  const int64_t plane = channel_size_ / (shape_.stride_h * shape_.stride_w);
   for (int64_t y = 0; y < shape_.height; ++y) {
-    const int64_t row = y + shape_.pad_top;
-    const float* from = image + y * shape_.width * shape_.channels;
-    float* to = planes + row % shape_.stride_h * shape_.stride_w * plane +
-                row / shape_.stride_h * plane_width_;
-    int64_t phase = shape_.pad_left % shape_.stride_w;
-    int64_t col = shape_.pad_left / shape_.stride_w;
-    for (int64_t x = 0; x < shape_.width; ++x) {
-      float* pixel = to + phase * plane + col;
-      for (int64_t c = first; c < end; ++c) pixel[c * channel_size_] = from[c];
-      from += shape_.channels;
-      if (++phase == shape_.stride_w) {
-        phase = 0;
-        ++col;
+    const float* row = image + y * shape_.width * shape_.channels;
+    for (int64_t col = 0; col < std::min(shape_.stride_w, shape_.width); ++col) {
+      float* pixel = planes + planes_.offset(shape_, y + shape_.pad_top, col + shape_.pad_left);
+      for (int64_t x = col; x < shape_.width; x += shape_.stride_w, ++pixel) {
+        const float* from = row + x * shape_.channels;
+        for (int64_t c = first; c < end; ++c) pixel[c * planes_.channel_size] = from[c];
       }
     }
   }
@@ -180,13 +164,14 @@ void SparseConv::make_planes(const float* image, int64_t first, int64_t end, flo
 void SparseConv::run(const float* x, int64_t images, float* y, ThreadPool& pool) const {
   constexpr int64_t kTogether = 16;  // channels of a task
   thread_local std::vector<float> scratch;
-  const int64_t input_size = shape_.channels * channel_size_ + kSlack;
-  const int64_t output_stride = ceil_div(positions_, kSlack) * kSlack + kSlack;
+  const int64_t input_size = shape_.channels * planes_.channel_size + kSlack;
+  const int64_t positions = planes_.positions(1);
+  const int64_t output_stride = ceil_div(positions, kSlack) * kSlack + kSlack;
   const auto needed = static_cast<size_t>(input_size + shape_.outputs * output_stride);
   if (scratch.size() < needed) scratch.resize(needed);
-  float* const planes = scratch.data();
-  std::fill_n(planes, input_size, 0.0F);  // padding
-  float* const outputs = planes + input_size;
+  float* const input = scratch.data();
+  std::fill_n(input, input_size, 0.0F);  // padding
+  float* const outputs = input + input_size;
   const int64_t out_height = shape_.out_height();
   const int64_t out_width = shape_.out_width();
   for (int64_t i = 0; i < images; ++i) {
@@ -194,7 +179,7 @@ void SparseConv::run(const float* x, int64_t images, float* y, ThreadPool& pool)
     float* out = y + i * shape_.pixels() * shape_.outputs;
     pool.run(ceil_div(shape_.channels, kTogether), [&](int64_t task, int) {
       const int64_t first = task * kTogether;
-      make_planes(image, first, std::min(shape_.channels, first + kTogether), planes);
+      make_planes(image, first, std::min(shape_.channels, first + kTogether), input);
     });
     pool.run(ceil_div(shape_.outputs, kTogether), [&](int64_t task, int) {
       const int64_t first = task * kTogether;
@@ -203,12 +188,12 @@ void SparseConv::run(const float* x, int64_t images, float* y, ThreadPool& pool)
         const int64_t begin = begin_[static_cast<size_t>(o)];
         HWY_DYNAMIC_DISPATCH(convolve_sparse_row)
         (offsets_.data() + begin, values_.data() + begin,
-         begin_[static_cast<size_t>(o) + 1] - begin, bias_[o], y_min_, y_max_, planes, positions_,
+         begin_[static_cast<size_t>(o) + 1] - begin, bias_[o], y_min_, y_max_, input, positions,
          outputs + o * output_stride);
       }
       for (int64_t row = 0; row < out_height; ++row) {
         for (int64_t col = 0; col < out_width; ++col) {
-          const float* from = outputs + row * plane_width_ + col;
+          const float* from = outputs + row * planes_.width + col;
           float* to = out + (row * out_width + col) * shape_.outputs;
           for (int64_t o = first; o < end; ++o) to[o] = from[o * output_stride];
         }

@@ -6,17 +6,12 @@
 #include <vector>
 
 #include "runtime/kernels/conv_float.h"
+#include "runtime/kernels/conv_planes.h"
 
 namespace bitsmith {
 
-// Only weights that are not zero are multiplied. A register holds a channel's neighbouring pixels,
-// so that one weight serves all lanes whatever the pattern of the others: images are turned into
-// planes and back, which costs as much as some weights for each pixel.
-//
-// For strides the padded image is cut into its phases, one plane for each (row mod stride, column
-// mod stride): what a tap reads for neighbouring output pixels lies side by side then. A plane is
-// one row of numbers, its rows end to end: a tap is one offset for all pixels. (The pixels between
-// the end of an output row and the next are computed for nothing.)
+// Only weights that are not zero are multiplied, each with many pixels at a time: images are turned
+// into planes (conv_planes.h) and back, which costs as much as some weights for each pixel.
 class SparseConv {
  public:
   // Whether it is faster than FloatConv, by measurement (conv_bench): enough zeros, enough pixels.
@@ -37,13 +32,11 @@ class SparseConv {
   void make_planes(const float* image, int64_t first, int64_t end, float* planes) const;
 
   ConvShape shape_;
+  ConvPlanes planes_;
   float y_min_;
   float y_max_;
-  int64_t plane_width_ = 0;        // of a phase
-  int64_t channel_size_ = 0;       // of the planes of a channel
-  int64_t positions_ = 0;          // from the first output pixel to the last, with those in between
   std::vector<int64_t> begin_;     // [outputs + 1]: where its weights are
-  AlignedArray<int32_t> offsets_;  // [weights], from a pixel of the first plane
+  AlignedArray<int32_t> offsets_;  // [weights], from a position
   AlignedArray<float> values_;     // [weights], by kernel row, kernel column, channel
   AlignedArray<float> bias_;       // [outputs]
 };

@@ -7,110 +7,20 @@
 #include "runtime/kernels/conv_float.h"
 #include "runtime/kernels/conv_int8.h"
 #include "runtime/kernels/conv_sparse.h"
-#include "runtime/kernels/targets_test.h"
+#include "runtime/kernels/conv_test.h"
 
 namespace bitsmith {
 namespace {
 
-struct Case {
-  const char* name;
-  ConvShape shape;
-  int64_t images;
-};
+// Codes at both ends of the range.
+struct Int8Problem : IntegerProblem<int8_t> {
+  Int8Problem(const ConvCase& c, uint64_t seed)
+      : IntegerProblem(c, seed, 1e4, [](Random& random) {
+          const uint64_t kind = random.below(4);
+          const auto code = static_cast<int>(random.below(256)) - 128;
+          return static_cast<int8_t>(kind == 0 ? -128 : kind == 1 ? 127 : code);
+        }) {}
 
-ConvShape square(int64_t channels, int64_t size, int64_t outputs, int64_t kernel, int64_t stride,
-                 int64_t padding) {
-  ConvShape s;
-  s.channels = channels;
-  s.height = s.width = size;
-  s.outputs = outputs;
-  s.kernel_h = s.kernel_w = kernel;
-  s.stride_h = s.stride_w = stride;
-  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = padding;
-  return s;
-}
-
-ConvShape grouped(ConvShape s, int64_t groups) {
-  s.groups = groups;
-  return s;
-}
-
-ConvShape dilated(ConvShape s, int64_t h, int64_t w) {
-  s.dilation_h = h;
-  s.dilation_w = w;
-  return s;
-}
-
-// Panels of 16 outputs, tiles of 4 to 12 pixels, steps of 4 bytes: each with and without a rest.
-std::vector<Case> cases() {
-  ConvShape uneven = square(5, 9, 7, 1, 1, 0);
-  uneven.width = 6;
-  uneven.kernel_h = 4;
-  uneven.kernel_w = 2;
-  uneven.stride_h = 2;
-  uneven.stride_w = 3;
-  uneven.pad_top = 2;
-  uneven.pad_right = 1;
-  return {{"one_value", square(1, 1, 1, 1, 1, 0), 1},
-          {"connected", square(100, 1, 10, 1, 1, 0), 3},
-          {"connected_33", square(64, 1, 33, 1, 1, 0), 13},
-          {"pointwise", square(20, 5, 48, 1, 1, 0), 2},
-          {"pointwise_stride", square(16, 7, 17, 1, 2, 0), 1},
-          {"stem", square(3, 17, 16, 3, 1, 1), 1},
-          {"stem_7", square(3, 20, 40, 7, 2, 3), 1},
-          {"body", square(16, 8, 32, 3, 1, 1), 2},
-          {"body_stride", square(32, 9, 64, 3, 2, 1), 2},
-          {"valid", square(6, 8, 18, 3, 1, 0), 2},
-          {"uneven", uneven, 2},
-          {"dilated", dilated(square(8, 11, 20, 3, 1, 2), 2, 2), 1},
-          {"dilated_rows", dilated(square(4, 9, 16, 3, 1, 2), 2, 1), 1},
-          {"grouped", grouped(square(12, 6, 40, 3, 1, 1), 2), 2},
-          {"grouped_stride", grouped(square(9, 7, 6, 3, 2, 1), 3), 1},
-          {"multiplier", grouped(square(5, 6, 10, 3, 1, 1), 5), 1},
-          {"depthwise", grouped(square(32, 10, 32, 3, 1, 1), 32), 2},
-          {"depthwise_stride", grouped(square(70, 9, 70, 3, 2, 1), 70), 1},
-          {"depthwise_5", grouped(square(150, 7, 150, 5, 1, 2), 150), 1},
-          {"depthwise_1", grouped(square(3, 4, 3, 1, 1, 0), 3), 1},
-          {"depthwise_dilated", grouped(dilated(square(17, 9, 17, 3, 1, 2), 2, 2), 17), 2}};
-}
-
-// Codes at both ends of the range, and channels of very different scales.
-struct Int8Problem {
-  Int8Problem(const Case& c, uint64_t seed) : shape(c.shape), images(c.images) {
-    Random random(seed, c.name);
-    const int64_t inputs = shape.weights() / shape.outputs;
-    const int64_t pixels = images * shape.height * shape.width;
-    x.resize(static_cast<size_t>(pixels * shape.channels + kConvSlackBytes));
-    for (uint8_t& code : x) {
-      const uint64_t kind = random.below(4);
-      code = static_cast<uint8_t>(kind == 0 ? 255 : kind == 1 ? 0 : random.below(256));
-    }
-    for (int64_t i = 0; i < shape.weights(); ++i) {
-      const uint64_t kind = random.below(4);
-      const auto code = static_cast<int>(random.below(256)) - 128;
-      weights.push_back(static_cast<int8_t>(kind == 0 ? -128 : kind == 1 ? 127 : code));
-    }
-    for (int64_t o = 0; o < shape.outputs; ++o) {
-      bias.push_back(static_cast<int32_t>(random.below(100000)) - 50000);
-      // Sums have a standard deviation of about 130 * 80 * sqrt(inputs).
-      const double spread = 1e4 * std::sqrt(static_cast<double>(inputs));
-      const double scale = std::exp2(random.uniform() * 6 - 1) * 10 / spread;
-      scales.push_back(make_dyadic(o % 5 == 4 ? -scale : scale));
-      number_scales.push_back(static_cast<float>(scale));
-    }
-    spec = {shape,
-            weights,
-            bias,
-            scales,
-            static_cast<uint8_t>(random.below(256)),
-            static_cast<uint8_t>(64 + random.below(128)),
-            0,
-            255};
-  }
-
-  size_t expected_size() const {
-    return static_cast<size_t>(images * shape.pixels() * shape.outputs);
-  }
   std::vector<uint8_t> expected() const {
     std::vector<uint8_t> y(expected_size());
     convolve_int8_reference(spec, x.data(), images, y.data());
@@ -122,21 +32,12 @@ struct Int8Problem {
     Int8Conv(spec).run(x.data(), images, y.data(), pool);
     return y;
   }
-
-  ConvShape shape;
-  int64_t images;
-  std::vector<uint8_t> x;
-  std::vector<int8_t> weights;
-  std::vector<int32_t> bias;
-  std::vector<Dyadic> scales;
-  std::vector<float> number_scales;
-  Int8ConvSpec spec;
 };
 
 class Conv : public EachTarget {};
 
 TEST_P(Conv, IntegersEqualTheReferenceBitForBit) {
-  for (const Case& c : cases()) {
+  for (const ConvCase& c : conv_cases()) {
     SCOPED_TRACE(c.name);
     Int8Problem problem(c, 1);
     const std::vector<uint8_t> expected = problem.expected();
@@ -156,7 +57,7 @@ TEST_P(Conv, IntegersEqualTheReferenceBitForBit) {
 }
 
 TEST_P(Conv, SumsAsNumbersEqualTheReferenceBitForBit) {
-  for (const Case& c : cases()) {
+  for (const ConvCase& c : conv_cases()) {
     SCOPED_TRACE(c.name);
     Int8Problem problem(c, 6);
     problem.spec.scales = {};
@@ -189,9 +90,9 @@ TEST_P(Conv, ScalesAboveOneQuarter) {
 
 // A batch large enough to be cut into many parts, by images and by rows.
 TEST_P(Conv, CutsOfLargeWork) {
-  for (const Case& c : {Case{"images", square(16, 12, 16, 3, 1, 1), 70},
-                        Case{"rows", square(16, 90, 4, 3, 2, 1), 2},
-                        Case{"wide", square(512, 4, 40, 1, 1, 0), 30}}) {
+  for (const ConvCase& c : {ConvCase{"images", square(16, 12, 16, 3, 1, 1), 70},
+                            ConvCase{"rows", square(16, 90, 4, 3, 2, 1), 2},
+                            ConvCase{"wide", square(512, 4, 40, 1, 1, 0), 30}}) {
     SCOPED_TRACE(c.name);
     const Int8Problem problem(c, 3);
     const std::vector<uint8_t> expected = problem.expected();
@@ -249,9 +150,9 @@ Plain convolve_plainly(const FloatConvSpec& spec, const std::vector<float>& x, i
 
 // Skipping zeros changes no bit.
 TEST_P(Conv, SparseOnesEqualDenseOnes) {
-  std::vector<Case> all = cases();
+  std::vector<ConvCase> all = conv_cases();
   all.push_back({"large_image", square(3, 40, 5, 3, 1, 1), 2});
-  for (const Case& c : all) {
+  for (const ConvCase& c : all) {
     SCOPED_TRACE(c.name);
     const ConvShape& s = c.shape;
     if (s.is_depthwise()) continue;
@@ -278,7 +179,7 @@ TEST_P(Conv, SparseOnesEqualDenseOnes) {
 }
 
 TEST_P(Conv, FloatsWithinRounding) {
-  for (const Case& c : cases()) {
+  for (const ConvCase& c : conv_cases()) {
     SCOPED_TRACE(c.name);
     const ConvShape& s = c.shape;
     Random random(5, c.name);

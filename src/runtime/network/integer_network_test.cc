@@ -6,7 +6,7 @@
 #include <set>
 
 #include "graph/operators.h"
-#include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/conv_integer.h"
 #include "runtime/kernels/int8_elementwise.h"
 #include "runtime/kernels/pool.h"
 #include "runtime/kernels/targets_test.h"
@@ -53,6 +53,17 @@ class QuantizedModel {
     }
     return parameter(name, shape, numbers);
   }
+  // Powers of two over a range that 8 bits do not hold, of variance 1/inputs.
+  ValueId powers(const std::string& name, const Shape& shape) {
+    constexpr uint64_t kSpan = 13;
+    std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
+    const double inputs = static_cast<double>(numbers.size()) / static_cast<double>(shape[0]);
+    for (float& x : numbers) {
+      const double power = std::exp2(-static_cast<double>(random_.below(kSpan)));
+      x = static_cast<float>((random_.below(2) == 0 ? power : -power) * 3.1 / std::sqrt(inputs));
+    }
+    return parameter(name, shape, numbers);
+  }
   ValueId bias(const std::string& name, int64_t count) {
     std::vector<float> numbers(static_cast<size_t>(count));
     for (float& x : numbers) x = static_cast<float>(random_.normal() * 0.3);
@@ -85,13 +96,16 @@ const ops::Window kPixel{{1, 1}, {1, 1}, {0, 0, 0, 0}};
 
 // Every operator that has an integer kernel: signed codes, codes of 4 bits, branches of different
 // scales, squeeze-and-excitation.
-Model everything() {
+Model everything(bool powers = false) {
   QuantizedModel m;
   Graph& g = m.graph;
-  const auto conv = [&](const std::string& name, ValueId x, const Shape& weight,
+  const auto weight = [&](const std::string& name, const Shape& shape, int bits = 8) {
+    return powers ? m.powers(name, shape) : m.weight(name, shape, bits);
+  };
+  const auto conv = [&](const std::string& name, ValueId x, const Shape& shape,
                         const ops::Window& window, int64_t groups = 1, int bits = 8) {
-    return ops::conv(g, name, x, m.weight(name + ".w", weight, bits),
-                     m.bias(name + ".b", weight[0]), window, groups);
+    return ops::conv(g, name, x, weight(name + ".w", shape, bits), m.bias(name + ".b", shape[0]),
+                     window, groups);
   };
   ValueId x = m.quantized(g.add_input("x", {kBatch, 3, 13, 11}), -3, 3);
   x = m.quantized(ops::relu(g, "stem.relu", conv("stem", x, {20, 3, 3, 3}, kSame)), 0, 3);
@@ -126,10 +140,10 @@ Model everything() {
   const ValueId hidden = m.quantized(
       ops::relu(
           g, "hidden.relu",
-          ops::linear(g, "hidden", flat, m.weight("hidden.w", {40, 384}), m.bias("hidden.b", 40))),
+          ops::linear(g, "hidden", flat, weight("hidden.w", {40, 384}), m.bias("hidden.b", 40))),
       0, 3);
   const ValueId logits =
-      ops::linear(g, "head", hidden, m.weight("head.w", {10, 40}), m.bias("head.b", 10));
+      ops::linear(g, "head", hidden, weight("head.w", {10, 40}), m.bias("head.b", 10));
   const ValueId pooled =
       m.quantized(ops::reduce(g, "reduce_mean", "pooled", rest, {2, 3}, false), -2, 2);
   const ValueId mean_logits = ops::reduce(g, "reduce_mean", "mean_logits", rest, {2, 3}, false);
@@ -273,15 +287,16 @@ class PlainIntegers {
       s.channels *= s.groups;
       set_window(window_axes(node, shape(node.inputs[0]), std::span(weight).subspan(2)), s);
     }
-    const auto integers = make_integer_layer(parameter(node.inputs[1]), s.outputs,
-                                             parameter(node.inputs[2]), x.encoding.scale);
+    const auto integers =
+        make_integer_layer(parameter(node.inputs[1]), s.outputs, parameter(node.inputs[2]),
+                           x.encoding.scale, static_cast<uint8_t>(x.encoding.zero));
     std::vector<Dyadic> scales;
     std::vector<float> number_scales;
     for (const double scale : integers->scales) {
       if (to_codes) scales.push_back(make_dyadic(scale / y.encoding.scale));
       if (!to_codes) number_scales.push_back(static_cast<float>(scale));
     }
-    Int8ConvSpec spec;
+    ShiftConvSpec spec;
     spec.shape = s;
     spec.weights = integers->weights;
     spec.bias = integers->bias;
@@ -295,11 +310,11 @@ class PlainIntegers {
     const auto count = static_cast<size_t>(s.pixels() * s.outputs);
     if (to_codes) {
       y.codes.resize(count);
-      convolve_int8_reference(spec, in.data(), 1, y.codes.data());
+      convolve_shift_reference(spec, in.data(), 1, y.codes.data());
       y.codes = turned(y.codes, s.pixels(), s.outputs);
     } else {
       std::vector<float> numbers(count);
-      convolve_int8_reference(spec, in.data(), 1, numbers.data());
+      convolve_shift_reference(spec, in.data(), 1, numbers.data());
       numbers_[node.outputs[0]] = turned(numbers, s.pixels(), s.outputs);
     }
   }
@@ -429,10 +444,18 @@ std::vector<float> random_images(int64_t count) {
 
 class IntegerNetwork : public EachTarget {};
 
-TEST_P(IntegerNetwork, EqualsThePlainReferenceBitForBit) {
+std::vector<std::pair<int, Products>> threads_and(std::initializer_list<Products> ways) {
+  std::vector<std::pair<int, Products>> result;
+  for (const int threads : {1, 2, 7}) {
+    for (const Products products : ways) result.emplace_back(threads, products);
+  }
+  return result;
+}
+
+// The executor with each way to products against the reference.
+void expect_the_reference(const Model& model, std::initializer_list<Products> ways) {
   constexpr int64_t kImages = 9;
   constexpr int64_t kElements = 3 * 13 * 11;
-  const Model model = everything();
   const std::vector<float> x = random_images(kImages * kElements);
   PlainIntegers plain(model);
   std::vector<std::vector<float>> expected(3);
@@ -447,9 +470,9 @@ TEST_P(IntegerNetwork, EqualsThePlainReferenceBitForBit) {
               expected[o].size() / 4);
   }
   const std::span<const float> all = x;
-  for (const int threads : {1, 2, 7}) {
+  for (const auto& [threads, products] : threads_and(ways)) {
     ThreadPool pool(threads);
-    NetworkExecutor executor(model, pool);
+    NetworkExecutor executor(model, pool, products);
     EXPECT_TRUE(executor.arithmetic().integer_only());
     EXPECT_EQ(executor.run({&all, 1}, kImages), expected) << threads;
     for (int64_t i = 0; i < kImages; i += 4) {
@@ -462,6 +485,14 @@ TEST_P(IntegerNetwork, EqualsThePlainReferenceBitForBit) {
       }
     }
   }
+}
+
+TEST_P(IntegerNetwork, EqualsThePlainReferenceBitForBit) {
+  expect_the_reference(everything(), {Products::kAuto, Products::kMultiply, Products::kShift});
+}
+
+TEST_P(IntegerNetwork, OfWidePowersEqualsThePlainReferenceBitForBit) {
+  expect_the_reference(everything(true), {Products::kAuto, Products::kShift});
 }
 
 BITSMITH_EACH_TARGET(IntegerNetwork);
@@ -492,9 +523,9 @@ TEST(IntegerArithmetic, IsTheDefinitionUpToOneCode) {
   }
 }
 
-std::vector<std::string> float_nodes(const Model& model) {
+std::vector<std::string> float_nodes(const Model& model, Products products = Products::kAuto) {
   ThreadPool pool(1);
-  return NetworkExecutor(model, pool).arithmetic().float_nodes;
+  return NetworkExecutor(model, pool, products).arithmetic().float_nodes;
 }
 
 TEST(IntegerArithmetic, SaysWhatIsComputedInFloats) {
@@ -523,6 +554,15 @@ TEST(IntegerArithmetic, SaysWhatIsComputedInFloats) {
     EXPECT_THAT(float_nodes(m.model), ElementsAre());
   }
   {
+    QuantizedModel m;  // weights for shifts, if those are allowed
+    Graph& g = m.graph;
+    const ValueId x = m.quantized(g.add_input("x", {kBatch, 40}), -2, 2);
+    g.outputs = {ops::linear(g, "head", x, m.powers("w", {3, 40}), kNoValue)};
+    EXPECT_THAT(float_nodes(m.model), ElementsAre());
+    EXPECT_THAT(float_nodes(m.model, Products::kShift), ElementsAre());
+    EXPECT_THAT(float_nodes(m.model, Products::kMultiply), ElementsAre("head (linear)"));
+  }
+  {
     QuantizedModel m;  // 16 bits
     Graph& g = m.graph;
     const ValueId x = m.quantized(g.add_input("x", {kBatch, 8}), -2, 2, {0, 65535});
@@ -531,12 +571,25 @@ TEST(IntegerArithmetic, SaysWhatIsComputedInFloats) {
   }
 }
 
+std::vector<std::string> kernels(const Model& model, Products products) {
+  ThreadPool pool(1);
+  return NetworkExecutor(model, pool, products).kernel_names();
+}
+
+TEST(IntegerArithmetic, SaysHowItMultiplies) {
+  const auto shifts = testing::Contains("9 x int8 shift-and-add convolution");
+  EXPECT_THAT(kernels(everything(), Products::kShift), shifts);
+  EXPECT_THAT(kernels(everything(), Products::kMultiply),
+              testing::Not(testing::Contains(testing::HasSubstr("shift"))));
+  EXPECT_THAT(kernels(everything(true), Products::kAuto), shifts);
+}
+
 TEST(IntegerLayer, FindsTheScaleOfEachRow) {
   // 4 bits; -128 times a negative number; next to nothing beside its bias; zero; single.
   const std::vector<float> weights = {0.3F,   -0.8F, 0.1F, 1.28F, -0.01F, 0.63F, 1e-20F, 2e-20F,
                                       3e-20F, 0,     0,    0,     0,      0,     7};
   const std::vector<float> bias = {1, 1, 1, -0.25F, 0};
-  const auto layer = make_integer_layer(weights, 5, bias, 0.5);
+  const auto layer = make_integer_layer(weights, 5, bias, 0.5, 0);
   ASSERT_TRUE(layer.has_value());
   EXPECT_THAT(layer->weights,
               testing::ElementsAre(3, -8, 1, -128, 1, -63, 0, 0, 0, 0, 0, 0, 0, 0, 1));
@@ -546,12 +599,35 @@ TEST(IntegerLayer, FindsTheScaleOfEachRow) {
   for (size_t o = 0; o < bias.size(); ++o) {
     EXPECT_NEAR(layer->bias[o] * layer->scales[o], bias[o], 1e-7 + std::abs(layer->scales[o]) / 2);
   }
-  EXPECT_FALSE(make_integer_layer(std::vector<float>{1, 0.70710678F, 0.1F}, 1, {}, 1));
-  EXPECT_FALSE(make_integer_layer(std::vector<float>{128, -128, 1}, 1, {}, 1));
-  EXPECT_FALSE(make_integer_layer(std::vector<float>{1, std::nanf("")}, 1, {}, 1));
-  std::vector<float> many(80000, 127.0F);  // sums beyond 32 bits
+  EXPECT_FALSE(make_integer_layer(std::vector<float>{1, 0.70710678F, 0.1F}, 1, {}, 1, 0));
+  EXPECT_FALSE(make_integer_layer(std::vector<float>{1, std::nanf("")}, 1, {}, 1, 0));
+  std::vector<float> many(160000, 127.0F);  // sums beyond 32 bits
   for (size_t i = 0; i < many.size(); i += 2) many[i] = 1;
-  EXPECT_FALSE(make_integer_layer(many, 1, {}, 1));
+  EXPECT_FALSE(make_integer_layer(many, 1, {}, 1, 0));
+}
+
+// Weights that only shifts can multiply with.
+TEST(IntegerLayer, TakesSumsOfFewPowersOfTwo) {
+  const float scale = 0.0123F;
+  const auto codes = [&](std::vector<float> row) -> std::vector<int32_t> {
+    for (float& w : row) w *= scale;
+    const auto layer = make_integer_layer(row, 1, {}, 1, 0);
+    if (!layer) return {};
+    EXPECT_FALSE(layer->is_int8);
+    EXPECT_NEAR(layer->scales[0] / static_cast<double>(scale) * layer->weights[0] / row[0] *
+                    static_cast<double>(scale),
+                1, 1e-6);
+    return layer->weights;
+  };
+  using testing::ElementsAre;
+  EXPECT_THAT(codes({128, -128, 1}), ElementsAre(128, -128, 1));
+  EXPECT_THAT(codes({1, 0, -16384, 64}), ElementsAre(1, 0, -16384, 64));
+  EXPECT_THAT(codes({-5, 4096 + 4, 3 * 1024}), ElementsAre(-5, 4100, 3072));
+  EXPECT_THAT(codes({1, 0xaaaaab}), ElementsAre());           // twelve powers
+  EXPECT_THAT(codes({1, 0x1p20F, 1.00001F}), ElementsAre());  // no multiple
+  // The sum of an input's products would leave 32 bits.
+  EXPECT_THAT(codes({1, 0x1p23F}), ElementsAre(1, 1 << 23));
+  EXPECT_THAT(codes({1, 0x1p23F, 0x1p23F}), ElementsAre());
 }
 
 }  // namespace

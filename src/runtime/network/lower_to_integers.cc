@@ -16,8 +16,9 @@ constexpr int64_t kSignedOffset = 128;  // of codes from -128 to 127, which beco
 
 class Lowering {
  public:
-  Lowering(const Graph& graph, const std::map<std::string, CodedTensor>& parameters)
-      : source_(graph), parameters_(parameters), uses_(graph.values.size()) {
+  Lowering(const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
+           Products products)
+      : source_(graph), parameters_(parameters), products_(products), uses_(graph.values.size()) {
     result_.graph = graph;
     result_.graph.nodes.clear();
     result_.encodings.resize(graph.values.size());
@@ -200,9 +201,10 @@ class Lowering {
       return id == kNoValue ? std::vector<float>()
                             : find_parameter(source_, parameters_, id).decode_all();
     };
-    const auto layer = make_integer_layer(numbers(node.inputs[1]), weight[0],
-                                          numbers(node.inputs[2]), x->encoding.scale);
-    if (!layer) return false;
+    const auto layer =
+        make_integer_layer(numbers(node.inputs[1]), weight[0], numbers(node.inputs[2]),
+                           x->encoding.scale, static_cast<uint8_t>(x->encoding.zero));
+    if (!layer || (!layer->is_int8 && products_ == Products::kMultiply)) return false;
     const std::string op = kCodePrefix + node.op;
     const std::vector<ValueId> inputs = {x->id, node.inputs[1], node.inputs[2]};
     const auto y = target(node.outputs[0]);
@@ -302,6 +304,7 @@ class Lowering {
 
   const Graph& source_;
   const std::map<std::string, CodedTensor>& parameters_;
+  Products products_;
   std::vector<std::vector<const Node*>> uses_;  // [values]: who reads them
   IntegerGraph result_;
   std::map<ValueId, Codes> codes_;          // values of the source as codes
@@ -312,8 +315,9 @@ class Lowering {
 }  // namespace
 
 IntegerGraph lower_to_integers(const Graph& graph,
-                               const std::map<std::string, CodedTensor>& parameters) {
-  return Lowering(graph, parameters).run();
+                               const std::map<std::string, CodedTensor>& parameters,
+                               Products products) {
+  return Lowering(graph, parameters, products).run();
 }
 
 }  // namespace bitsmith

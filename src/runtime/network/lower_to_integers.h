@@ -6,6 +6,7 @@
 
 #include "formats/model.h"
 #include "runtime/network/network_operator.h"
+#include "runtime/network/products.h"
 
 namespace bitsmith {
 
@@ -21,14 +22,15 @@ struct IntegerGraph {
 // (reshape, concat, ...) keep their names and move codes. Values keep their ids, those of codes are
 // new. What is left computes in float32:
 //   - operators that have no integer kernel, and those whose result no quantize reads;
-//   - layers whose weights are not whole multiples, of 8 bits, of one number for each row
-//     (integer_layer.h), or with more than two spatial axes;
+//   - layers whose weights are not whole multiples of one number for each row (integer_layer.h), or
+//     that `products` excludes, or with more than two spatial axes;
 //   - values quantized by channel, or to codes that do not fit 8 bits.
 // A layer, or a mean over the image, whose result no quantize reads gives float32 from its integer
 // sums: so networks end.
 // max_pool, relu and copies need no quantize of their own: their result has the input's scale.
 //   graph: with activations joined (lay_out.h)
 IntegerGraph lower_to_integers(const Graph& graph,
-                               const std::map<std::string, CodedTensor>& parameters);
+                               const std::map<std::string, CodedTensor>& parameters,
+                               Products products = Products::kAuto);
 
 }  // namespace bitsmith

@@ -71,10 +71,11 @@ struct NetworkExecutor::Arena {
   }
 };
 
-NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool)
+NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool, Products products)
     : pool_(pool), model_(std::move(model)) {
   fold_batch_norms(model_);
-  const IntegerGraph lowered = lower_to_integers(join_activations(model_.graph), model_.parameters);
+  const IntegerGraph lowered =
+      lower_to_integers(join_activations(model_.graph), model_.parameters, products);
   arithmetic_ = count_arithmetic(lowered);
   LaidOutGraph laid = lay_out(lowered.graph, lowered.encodings);
   for (const Value& value : laid.graph.values) {
@@ -83,7 +84,8 @@ NetworkExecutor::NetworkExecutor(Model model, ThreadPool& pool)
            value.name, to_string(value.shape));
     }
   }
-  NetworkPreparation preparation(laid.graph, laid.layouts, laid.encodings, model_.parameters);
+  NetworkPreparation preparation(laid.graph, laid.layouts, laid.encodings, model_.parameters,
+                                 products);
   for (const Node& node : laid.graph.nodes) {
     const NetworkOperator& op = Registry<NetworkOperator>::instance().get(node.op);
     steps_.push_back(op.prepare(preparation, node));

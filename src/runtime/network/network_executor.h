@@ -25,7 +25,7 @@ class NetworkExecutor {
   // Folds batch norms into the layers before them, decodes and packs the parameters.
   // Throws kUnsupported, naming the node, for what has no native implementation, and for
   // activations that would not fit into memory.
-  NetworkExecutor(Model model, ThreadPool& pool);
+  NetworkExecutor(Model model, ThreadPool& pool, Products products = Products::kAuto);
   ~NetworkExecutor();
   NetworkExecutor(const NetworkExecutor&) = delete;
   NetworkExecutor& operator=(const NetworkExecutor&) = delete;

@@ -45,8 +45,13 @@ Shape NetworkFrame::known(const Shape& shape) const {
 
 NetworkPreparation::NetworkPreparation(const Graph& graph, const std::vector<Layout>& layouts,
                                        const Encodings& encodings,
-                                       const std::map<std::string, CodedTensor>& parameters)
-    : graph_(graph), layouts_(layouts), encodings_(encodings), parameters_(parameters) {}
+                                       const std::map<std::string, CodedTensor>& parameters,
+                                       Products products)
+    : graph_(graph),
+      layouts_(layouts),
+      encodings_(encodings),
+      parameters_(parameters),
+      products_(products) {}
 
 Operand NetworkPreparation::operand(ValueId id) {
   const Value& value = graph_.value(id);

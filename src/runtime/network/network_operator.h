@@ -15,6 +15,7 @@
 #include "formats/model.h"
 #include "graph/graph.h"
 #include "runtime/kernels/linear.h"
+#include "runtime/network/products.h"
 
 namespace bitsmith {
 
@@ -94,7 +95,7 @@ class NetworkPreparation {
   //   layouts, encodings [values]
   NetworkPreparation(const Graph& graph, const std::vector<Layout>& layouts,
                      const Encodings& encodings,
-                     const std::map<std::string, CodedTensor>& parameters);
+                     const std::map<std::string, CodedTensor>& parameters, Products products);
 
   // A value to read; a parameter is decoded and kept for all steps.
   Operand operand(ValueId id);
@@ -103,6 +104,7 @@ class NetworkPreparation {
   const CodedTensor& parameter(ValueId id) const;  // kNotFound, kCorrupt if it does not fit
   std::vector<float> numbers(ValueId id) const;    // a parameter decoded, or nothing for kNoValue
   const Graph& graph() const { return graph_; }
+  Products products() const { return products_; }
 
  private:
   friend class NetworkExecutor;
@@ -110,6 +112,7 @@ class NetworkPreparation {
   const std::vector<Layout>& layouts_;
   const Encodings& encodings_;
   const std::map<std::string, CodedTensor>& parameters_;
+  Products products_;
   std::map<ValueId, std::vector<float>> decoded_;
 };
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <numeric>
 #include <optional>
+#include <variant>
 
 #include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/conv_shift.h"
 #include "runtime/kernels/int8_elementwise.h"
 #include "runtime/kernels/pool.h"
 #include "runtime/network/integer_layer.h"
@@ -47,12 +49,13 @@ class Int8Layer final : public NetworkStep {
       shape.channels = x_.shape[1];
       shape.groups = node.integer("groups");
       set_window(window_axes(node, x_.shape, std::span(weight).subspan(2)), shape);
-      check_padding(node, shape, 1);
+      check_padding(node, shape, sizeof(int16_t));
     }
-    const auto layer = make_integer_layer(p.numbers(node.inputs[1]), shape.outputs,
-                                          p.numbers(node.inputs[2]), x_.encoding->scale);
+    const auto layer =
+        make_integer_layer(p.numbers(node.inputs[1]), shape.outputs, p.numbers(node.inputs[2]),
+                           x_.encoding->scale, byte(x_.encoding->zero));
     BITSMITH_ASSERT(layer.has_value());
-    Int8ConvSpec spec;
+    ShiftConvSpec spec;
     spec.shape = shape;
     spec.weights = layer->weights;
     spec.bias = layer->bias;
@@ -73,25 +76,43 @@ class Int8Layer final : public NetworkStep {
       spec.low = limits.low;
       spec.high = limits.high;
     }
-    kernel_.emplace(spec);
+    const bool faster = p.products() == Products::kAuto && ShiftConv::pays(spec);
+    if (!layer->is_int8 || p.products() == Products::kShift || faster) {
+      kernel_.emplace(std::in_place_type<ShiftConv>, spec);
+    } else {
+      const std::vector<int8_t> bytes(layer->weights.begin(), layer->weights.end());
+      kernel_.emplace(
+          std::in_place_type<Int8Conv>,
+          Int8ConvSpec{shape, bytes, spec.bias, spec.scales, spec.x_zero, spec.y_zero, spec.y_min,
+                       spec.y_max, spec.number_scales, spec.low, spec.high});
+    }
   }
 
   void run(NetworkFrame& frame) const override {
-    const ConvShape& shape = kernel_->shape();
-    const int64_t count = *element_count(x_.extents(frame));
-    const int64_t images = count / (shape.channels * shape.height * shape.width);
-    if (y_.encoding) {
-      kernel_->run(x_.codes(frame), images, y_.codes(frame), *frame.pool);
-    } else {
-      kernel_->run(x_.codes(frame), images, y_.data(frame), *frame.pool);
-    }
+    std::visit(
+        [&](const auto& kernel) {
+          const ConvShape& shape = kernel.shape();
+          const int64_t count = *element_count(x_.extents(frame));
+          const int64_t images = count / (shape.channels * shape.height * shape.width);
+          if (y_.encoding) {
+            kernel.run(x_.codes(frame), images, y_.codes(frame), *frame.pool);
+          } else {
+            kernel.run(x_.codes(frame), images, y_.data(frame), *frame.pool);
+          }
+        },
+        *kernel_);
   }
-  std::string_view kernel_name() const override { return kernel_->name(); }
-  uint64_t memory_bytes() const override { return static_cast<uint64_t>(kernel_->memory_bytes()); }
+  std::string_view kernel_name() const override {
+    return std::visit([](const auto& kernel) { return kernel.name(); }, *kernel_);
+  }
+  uint64_t memory_bytes() const override {
+    return static_cast<uint64_t>(
+        std::visit([](const auto& kernel) { return kernel.memory_bytes(); }, *kernel_));
+  }
 
  private:
   Operand x_, y_;
-  std::optional<Int8Conv> kernel_;
+  std::optional<std::variant<Int8Conv, ShiftConv>> kernel_;
 };
 
 // add and multiply, broadcast. Kernel is Int8Add or Int8Multiply.
