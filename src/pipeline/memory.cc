@@ -33,6 +33,7 @@ struct BlockNeeds {
   uint64_t largest = 0;         // weights of its largest matrix
   uint64_t outputs = 0;         // features of the widest output of a matrix
   uint64_t captured = 0;        // features that matrices multiply, each activation once
+  uint64_t most_captured = 0;   // ... of one of these
   uint64_t squares = 0;         // entries of the second moments of all of these
   uint64_t largest_square = 0;  // ... of the widest
   uint64_t made = 0;            // bytes of all activations of one sequence
@@ -53,7 +54,9 @@ BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
           std::max(needs.outputs, features(graph.value(graph.nodes[use.node].outputs[0])));
       if (use.table || !seen.insert(use.operand).second) continue;
       const uint64_t cols = static_cast<uint64_t>(task.shape().cols);
-      needs.captured += cols * static_cast<uint64_t>(use.positions * use.groups);
+      const uint64_t captured = cols * static_cast<uint64_t>(use.positions * use.groups);
+      needs.captured += captured;
+      needs.most_captured = std::max(needs.most_captured, captured);
       needs.squares += cols * cols;
       needs.largest_square = std::max(needs.largest_square, cols * cols);
     }
@@ -114,12 +117,17 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   const auto probes = static_cast<uint64_t>(request.calibration->probes);
   const auto threads = static_cast<uint64_t>(request.threads);
   const uint64_t running = std::min(threads, kPassSequences);
-  const uint64_t pass = running * needs.alive + kPassSequences * 4 * length * needs.captured;
-  // A second moment is a float64 sum or mean; its factor is float32, twice while it is made.
-  std::vector<Phase> phases = {
-      {"coding", needs.parameters + coding, 16 * needs.largest_square, 0},
-      {"measuring second moments", needs.parameters, 8 * needs.squares, pass}};
+  const auto pass = [&](uint64_t captured) {
+    return running * needs.alive + kPassSequences * 4 * length * captured;
+  };
+  // A second moment is a float64 sum or mean; its factor is float32, twice while it is made. Coding
+  // measures one at a time, a survey all of a block.
+  std::vector<Phase> phases = {{"coding", needs.parameters + coding, 16 * needs.largest_square, 0},
+                               {"measuring a second moment", needs.parameters,
+                                8 * needs.largest_square, pass(needs.most_captured)}};
   if (!request.surveyed) return phases;
+  phases.push_back(
+      {"measuring second moments", needs.parameters, 8 * needs.squares, pass(needs.captured)});
   phases.push_back({"trying candidates", needs.parameters + 9 * needs.largest,
                     12 * needs.squares + 4 * needs.largest_square, 0});
   // Every activation with its derivative; of logits also probabilities and labels.
@@ -133,19 +141,20 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   return phases;
 }
 
-// Images that a thread of the native executor works on at a time, at most.
-constexpr uint64_t kImageBatch = 64;
-
 // Both networks in the native executor, on a batch of windows or images.
-uint64_t quality_bytes(const Model& model, int64_t length) {
-  const uint64_t batch = is_language_model(model.graph)
-                             ? static_cast<uint64_t>(evaluation_batch_tokens(model, length))
-                             : kImageBatch;
+uint64_t quality_bytes(const Model& model, int64_t length, int threads) {
   uint64_t widest = 0;
   for (const Value& value : model.graph.values) {
     if (value.kind == ValueKind::kActivation) widest = std::max(widest, features(value));
   }
-  return 2 * 4 * 4 * batch * widest;
+  if (is_language_model(model.graph)) {
+    return 2 * 4 * 4 * static_cast<uint64_t>(evaluation_batch_tokens(model, length)) * widest;
+  }
+  // On each thread as many images as fit the cache, or one; weights as they are packed and once
+  // decoded.
+  constexpr uint64_t kCachedBytes = uint64_t{2} << 20;
+  const uint64_t images = std::max(4 * 4 * widest, kCachedBytes);
+  return 2 * (static_cast<uint64_t>(threads) * images + 8 * model.parameter_count());
 }
 
 // Of the images themselves.
@@ -173,7 +182,8 @@ MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blo
       estimate.reason = phase.reason(blocks[b].name);
     }
   }
-  if (calibration != nullptr) most = std::max(most, quality_bytes(model, calibration->length));
+  if (calibration != nullptr)
+    most = std::max(most, quality_bytes(model, calibration->length, request.threads));
   // The pages of a tensor that is being decoded are dropped before its values are needed.
   estimate.fixed_bytes = kProgramBytes + most + image_bytes(calibration);
   if (calibration == nullptr) return estimate;
