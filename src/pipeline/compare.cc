@@ -75,7 +75,7 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows,
   Job job(request);
   const std::optional<CalibrationSet> calibration = job.calibrate(pool, progress);
   TemporaryWorkspace temporary("compare");
-  job.transform(temporary.workspace.folder(), pool, progress);
+  job.transform(temporary.workspace, calibration ? &*calibration : nullptr, pool, progress);
   const Compressed compressed =
       compress_into(job, request.budget, calibration ? &*calibration : nullptr, temporary.workspace,
                     pool, progress);

@@ -95,7 +95,7 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
   TemporaryWorkspace temporary("plan");
-  job.transform(temporary.workspace.folder(), pool, progress);
+  job.transform(temporary.workspace, text, pool, progress);
   const Context context = job.context(pool, progress, temporary.workspace, text, surveyed);
   const auto survey_start = Clock::now();
   std::optional<Survey> survey;
@@ -130,7 +130,7 @@ CompressReport compress(const CompressRequest& request, Progress& progress) {
 
   const auto calibration = job.calibrate(pool, progress);
   const CalibrationSet* text = calibration ? &*calibration : nullptr;
-  job.transform(workspace.folder(), pool, progress);
+  job.transform(workspace, text, pool, progress);
   const Context context = job.context(pool, progress, workspace, text, surveyed);
   const auto survey_start = Clock::now();
   std::optional<Survey> survey;

@@ -9,6 +9,7 @@
 #include "formats/checkpoint_metadata.h"
 #include "formats/fold_batch_norm.h"
 #include "images/subset.h"
+#include "pipeline/measured_inputs.h"
 #include "pipeline/rewrite.h"
 #include "text/corpus.h"
 
@@ -71,9 +72,12 @@ Model with_batch_norms_folded(Model model) {
 }
 
 // What the transforms of a recipe make of a model.
-Network transformed(const Model& model, const Recipe& recipe, int threads) {
+//   inputs: nullptr while the job is planned
+Network transformed(const Model& model, const Recipe& recipe, LayerInputs* inputs, int threads) {
   Network network(model);
   if (recipe.transforms.empty()) return network;
+  network.layer_inputs = inputs;
+  if (!recipe.candidates.empty()) network.code = recipe.candidates.front();
   ThreadPool pool(threads);
   for (const Chosen<Transform>& transform : recipe.transforms) {
     transform.part->apply(network, transform.options, pool);
@@ -102,7 +106,7 @@ Job::Job(const CompressRequest& r)
       recipe(load_recipe(r.recipe, r.overrides)),
       original(opened(r.model)),
       folded(with_batch_norms_folded(original)),
-      network(transformed(folded, recipe, r.threads)),
+      network(transformed(folded, recipe, nullptr, r.threads)),
       model(rewritten_model(folded, network)),
       blocks(find_blocks_to_logits(model.graph)),
       tasks(find_matrices(model, blocks, {})),
@@ -195,12 +199,13 @@ CalibrationRequest Job::calibration_request() const {
 }
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
-  MemoryEstimate estimate =
-      estimate_memory(model, blocks, tasks,
-                      {calibration, request.calibration.empty(), surveyed,
-                       request.threads > 0 ? request.threads : ThreadPool::processors(),
-                       std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
-                                recipe.table_solver.part->scratch_bytes(false))});
+  MemoryEstimate estimate = estimate_memory(
+      model, blocks, tasks,
+      {calibration, request.calibration.empty(), surveyed,
+       !recipe.transforms.empty() && recipe.transforms.front().part->needs_statistics(),
+       request.threads > 0 ? request.threads : ThreadPool::processors(),
+       std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
+                recipe.table_solver.part->scratch_bytes(false))});
   if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
   return estimate;
 }
@@ -225,8 +230,24 @@ std::optional<CalibrationSet> Job::calibrate(ThreadPool& pool, Progress& progres
   return set;
 }
 
-void Job::transform(const std::filesystem::path& folder, ThreadPool& pool, Progress& progress) {
-  if (network.changed()) write_changed_parameters(folded, network, folder, pool, progress, model);
+void Job::transform(Workspace& workspace, const CalibrationSet* calibration, ThreadPool& pool,
+                    Progress& progress) {
+  if (!network.changed()) return;
+  std::function<Network()> informed;
+  if (recipe.transforms.front().part->needs_statistics()) {
+    informed = [&, this] {
+      const Context context{folded,
+                            pool,
+                            progress,
+                            workspace,
+                            device,
+                            request.seed,
+                            memory(calibration, has_choice()).activation_bytes(request.ram_bytes)};
+      MeasuredInputs inputs(context, *calibration);
+      return transformed(folded, recipe, &inputs, request.threads);
+    };
+  }
+  write_changed_parameters(folded, network, workspace.folder(), pool, progress, model, informed);
 }
 
 void Job::check_output() const { check_output_of(original, request.output); }

@@ -56,9 +56,11 @@ struct Job {
   // before any work: kCorrupt if one is not finite.
   std::optional<CalibrationSet> calibrate(ThreadPool& pool, Progress& progress) const;
 
-  // Computes the parameters that transforms change into a file in `folder`, if it is not there from
-  // an earlier run. To be called before the first step, when weights have been checked.
-  void transform(const std::filesystem::path& folder, ThreadPool& pool, Progress& progress);
+  // Computes the parameters that transforms change into a file in the workspace, if it is not there
+  // from an earlier run. To be called before the first step, when weights have been checked.
+  //   calibration: nullptr if the recipe needs none
+  void transform(Workspace& workspace, const CalibrationSet* calibration, ThreadPool& pool,
+                 Progress& progress);
 
   // What the steps work with; `workspace` holds what spills.
   Context context(ThreadPool& pool, Progress& progress, Workspace& workspace,

@@ -125,9 +125,16 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   std::vector<Phase> phases = {{"coding", needs.parameters + coding, 16 * needs.largest_square, 0},
                                {"measuring a second moment", needs.parameters,
                                 8 * needs.largest_square, pass(needs.most_captured)}};
+  if (request.surveyed || request.transformed) {
+    phases.push_back(
+        {"measuring second moments", needs.parameters, 8 * needs.squares, pass(needs.captured)});
+  }
+  // The moment, scaled, with its copy in statistics; rows of layers are few.
+  if (request.transformed) {
+    phases.push_back(
+        {"choosing scales", 8 * needs.largest, 8 * needs.squares + 16 * needs.largest_square, 0});
+  }
   if (!request.surveyed) return phases;
-  phases.push_back(
-      {"measuring second moments", needs.parameters, 8 * needs.squares, pass(needs.captured)});
   phases.push_back({"trying candidates", needs.parameters + 9 * needs.largest,
                     12 * needs.squares + 4 * needs.largest_square, 0});
   // Every activation with its derivative; of logits also probabilities and labels.

@@ -37,6 +37,7 @@ struct MemoryRequest {
   const CalibrationSet* calibration = nullptr;  // its sizes; nullptr if the recipe needs none
   bool sampled = false;                         // the model writes the calibration text
   bool surveyed = false;
+  bool transformed = false;  // by transforms that read statistics
   int threads = 1;
   int64_t scratch_bytes = 0;  // Solver::scratch_bytes() of the recipe's solvers, the larger
 };

@@ -20,7 +20,7 @@ MemoryEstimate estimate(const Model& model, const CalibrationSet* calibration, b
   const std::vector<Block> blocks = find_blocks(model.graph);
   const std::vector<MatrixTask> tasks =
       find_matrices(model, blocks, {Scheme("int", {{"bits", 4}, {"group", 32}})});
-  return estimate_memory(model, blocks, tasks, {calibration, sampled, true, threads, 5});
+  return estimate_memory(model, blocks, tasks, {calibration, sampled, true, false, threads, 5});
 }
 
 CalibrationSet sizes(int64_t length, int64_t count, int64_t probes) {

@@ -1,6 +1,7 @@
 #include "pipeline/rewrite.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "core/interrupt.h"
 #include "core/output_file.h"
@@ -61,12 +62,16 @@ Model rewritten_model(const Model& original, const Network& network) {
 
 void write_changed_parameters(const Model& original, const Network& network,
                               const std::filesystem::path& folder, ThreadPool& pool,
-                              Progress& progress, Model& model) {
+                              Progress& progress, Model& model,
+                              const std::function<Network()>& informed) {
   const std::filesystem::path path = folder / "transformed.bin";
   const std::vector<Entry> entries = entries_of(network, model);
   const uint64_t size = entries.back().begin + entries.back().bytes;
   std::error_code absent;
   if (std::filesystem::file_size(path, absent) != size || absent) {
+    std::optional<Network> made;
+    if (informed) made.emplace(informed());
+    const Network& source = made ? *made : network;
     progress.begin("transform", static_cast<double>(size));
     OutputFile file(path);
     std::vector<float> weights;
@@ -76,12 +81,12 @@ void write_changed_parameters(const Model& original, const Network& network,
       progress.update(static_cast<double>(entry.begin), entry.name);
       const CodedTensor& tensor = model.parameter(entry.name);
       const MatrixShape shape = tensor.matrix();
-      if (const auto given = network.given().find(entry.name); given != network.given().end()) {
+      if (const auto given = source.given().find(entry.name); given != source.given().end()) {
         weights = given->second;
       } else {
         weights.resize(static_cast<size_t>(shape.rows * shape.cols));
         decode_tensor(original.parameter(entry.name), pool, weights.data());
-        for (const ParameterEdit& edit : network.edits().at(entry.name)) edit(weights, shape, pool);
+        for (const ParameterEdit& edit : source.edits().at(entry.name)) edit(weights, shape, pool);
       }
       const std::vector<std::byte> gap(entry.begin - file.written());
       file.write(gap);

@@ -10,6 +10,7 @@
 #include "pipeline/job.h"
 #include "pipeline/pipeline_testing.h"
 #include "reference/reference_testing.h"
+#include "transforms/layer_inputs.h"
 #include "transforms/transform.h"
 
 namespace bitsmith {
@@ -22,10 +23,32 @@ using ::testing::HasSubstr;
 using testing::TemporaryFolder;
 using testing::write_tiny_model;
 
-// A model after one transform.
+// Activations of independent channels, every fourth ten times as large as the others.
+class UnevenInputs final : public LayerInputs {
+ public:
+  explicit UnevenInputs(const Graph& graph) : graph_(graph) {}
+  const std::vector<double>& second_moment(size_t node) override {
+    EXPECT_GE(node, last_);
+    last_ = node;
+    const auto cols = static_cast<size_t>(graph_.value(graph_.nodes[node].inputs[1]).shape[1]);
+    moment_.assign(cols * cols, 0.0);
+    for (size_t c = 0; c < cols; ++c) moment_[c * cols + c] = c % 4 == 1 ? 100 : 1;
+    return moment_;
+  }
+
+ private:
+  const Graph& graph_;
+  size_t last_ = 0;
+  std::vector<double> moment_;
+};
+
+// A model after one transform, of uneven inputs if it asks.
 struct Rewritten {
   Rewritten(const Model& original, const std::string& id, const json& options, int threads = 2)
       : network(original), pool(threads) {
+    UnevenInputs inputs(original.graph);
+    network.layer_inputs = &inputs;
+    network.code = Scheme("int", {{"bits", 3}, {"group", 0}});
     const Transform& transform = Registry<Transform>::instance().get(id);
     transform.apply(network, Options(transform.info().options, options, id), pool);
     model = rewritten_model(original, network);
@@ -99,6 +122,36 @@ TEST(Transforms, GiveTheSameBytesForAnyNumberOfThreads) {
     EXPECT_EQ(one.model.graph.to_json(), three.model.graph.to_json());
     EXPECT_EQ(testing::read_bytes(one.folder / "transformed.bin"),
               testing::read_bytes(three.folder / "transformed.bin"));
+  }
+}
+
+// The weights that read channels of large activations become larger, those that make them smaller.
+TEST(Awq, ProtectsTheChannelsOfLargeActivations) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model", {{"num_key_value_heads", 2}});
+  const Model original = open_model(folder / "model");
+  const Rewritten rewritten(original, "awq", json::object());
+  const auto ratio = [&](const std::string& name, size_t column) {
+    const std::vector<float> before = original.parameter(name).decode_all();
+    const std::vector<float> after = rewritten.model.parameter(name).decode_all();
+    return after.at(column) / before.at(column);
+  };
+  for (const char* name :
+       {"self_attn.q_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj"}) {
+    const std::string weight = fmt::format("model.layers.1.{}.weight", name);
+    EXPECT_GT(ratio(weight, 1) / ratio(weight, 2), 1.2) << name;
+  }
+  EXPECT_LT(ratio("model.layers.1.input_layernorm.weight", 1), 1);
+  EXPECT_GT(ratio("model.layers.1.input_layernorm.weight", 2), 1);
+  // What a job plans without statistics are the same parameters in the same graph.
+  Network planned(original);
+  ThreadPool pool(1);
+  const Transform& awq = Registry<Transform>::instance().get("awq");
+  awq.apply(planned, Options(awq.info().options, json::object(), "awq"), pool);
+  const Model plan = rewritten_model(original, planned);
+  EXPECT_EQ(plan.graph.to_json(), rewritten.model.graph.to_json());
+  for (const auto& [name, tensor] : rewritten.model.parameters) {
+    EXPECT_EQ(plan.parameter(name).bytes.size(), tensor.bytes.size()) << name;
   }
 }
 

@@ -34,7 +34,7 @@ SweepReport sweep(const CompressRequest& request, const std::vector<double>& bit
   }
 
   TemporaryWorkspace transformed("transform");
-  job.transform(transformed.workspace.folder(), pool, progress);
+  job.transform(transformed.workspace, &*calibration, pool, progress);
 
   SweepReport report;
   for (const double b : bits) {

@@ -364,6 +364,23 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
          "recipe: the solver '{}' needs statistics of the inputs; add a [calibrate] section",
          recipe.matrix_solver.part->info().id);
   }
+  for (size_t i = 0; i < recipe.transforms.size(); ++i) {
+    const Transform& transform = *recipe.transforms[i].part;
+    if (!transform.needs_statistics()) continue;
+    const std::string& id = transform.info().id;
+    if (i > 0) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: the transform '{}' reads statistics of the network as it was: it must be the "
+           "first, and the only one that does",
+           id);
+    }
+    if (recipe.sequences == 0 || recipe.candidates.empty()) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe: the transform '{}' needs statistics of the inputs and a code to judge scales "
+           "by; add [calibrate] and [code] sections",
+           id);
+    }
+  }
   if (definition.contains("activations")) {
     recipe.activations = read_activations(definition["activations"]);
     const bool observes = recipe.activations->observer.part != nullptr;

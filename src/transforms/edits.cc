@@ -62,4 +62,15 @@ ParameterEdit scale_inputs(std::vector<float> factors) {
   };
 }
 
+ParameterEdit scale_outputs(std::vector<float> factors) {
+  return [factors = std::move(factors)](std::span<float> weights, const MatrixShape& shape,
+                                        ThreadPool& pool) {
+    BITSMITH_ASSERT(shape.rows == static_cast<int64_t>(factors.size()));
+    pool.run(shape.rows, [&](int64_t r, int) {
+      float* row = weights.data() + r * shape.cols;
+      for (int64_t c = 0; c < shape.cols; ++c) row[c] *= factors[static_cast<size_t>(r)];
+    });
+  };
+}
+
 }  // namespace bitsmith::edits

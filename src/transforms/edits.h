@@ -16,7 +16,10 @@ ParameterEdit rotate_inputs(std::shared_ptr<const HadamardRotation> rotation);
 // Qᵀ times each column, run by run: the layer's output is rotated by Q.
 ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation);
 
-// Column c times factors[c].
+// Column c times factors[c]; element c of a vector.
 ParameterEdit scale_inputs(std::vector<float> factors);
+
+// Row r times factors[r].
+ParameterEdit scale_outputs(std::vector<float> factors);
 
 }  // namespace bitsmith::edits

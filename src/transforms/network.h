@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -11,6 +12,8 @@
 #include "formats/model.h"
 
 namespace bitsmith {
+
+class LayerInputs;
 
 // Changes a whole parameter in place.  weights [rows, cols] row-major; a vector is one row.
 // Same bits for any number of threads.
@@ -29,6 +32,11 @@ class Network {
   explicit Network(const Model& model) : graph(model.graph), model_(model) {}
 
   Graph graph;
+
+  // For transforms that read statistics, used but not owned; nullptr while a job is planned.
+  LayerInputs* layer_inputs = nullptr;
+  // How the recipe codes matrices (the first way, of several); nullopt: it does not.
+  std::optional<Scheme> code;
 
   // Edits are applied in the order in which they were added, to the parameter as it is in the
   // model; what an edit refers to must live as long as the network. Edits of rows and of columns

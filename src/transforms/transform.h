@@ -17,7 +17,12 @@ class Transform {
   virtual ~Transform() = default;
   virtual const PartInfo& info() const = 0;
 
-  // Throws kUnsupported if there is nothing in the graph that it could change.
+  // Whether it reads network.layer_inputs: then it comes before all other transforms.
+  virtual bool needs_statistics() const { return false; }
+
+  // Changes the same parameters, and the graph in the same way, whether network.layer_inputs is there or
+  // not (as where a job is planned). Throws kUnsupported if there is nothing in the graph that it
+  // could change.
   virtual void apply(Network& network, const Options& options, ThreadPool& pool) const = 0;
 };
 
