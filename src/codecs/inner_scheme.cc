@@ -19,8 +19,10 @@ Scheme parse_inner_scheme(std::string_view owner, const std::string& text) {
          "got {}",
          owner, text);
   }
-  if (json["codec"] == "sparse" || json["codec"] == "pruned") {
-    fail(ErrorCode::kInvalidArgument, "codec '{}': survivors cannot be sparse again", owner);
+  for (const char* nested : {"sparse", "pruned", "outliers"}) {
+    if (json["codec"] != nested) continue;
+    fail(ErrorCode::kInvalidArgument, "codec '{}': the inner codec cannot be '{}', which has one",
+         owner, nested);
   }
   return Scheme::from_json(json);
 }

@@ -9,7 +9,7 @@
 namespace bitsmith {
 
 // The option `inner` of the codec `owner`: {"codec": name, "options": {...}}. kInvalidArgument for
-// text that is none, or names a codec with a mask again.
+// text that is none, or names a codec that has an inner one again.
 Scheme parse_inner_scheme(std::string_view owner, const std::string& text);
 
 // kInvalidArgument if the encoder codes several columns as one.

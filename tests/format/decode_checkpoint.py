@@ -298,6 +298,9 @@ def stream_count(codec, options):
     if codec == "pruned":
         inner = json.loads(options["inner"])
         return 2 + stream_count(inner["codec"], inner["options"])
+    if codec == "outliers":
+        inner = json.loads(options["inner"])
+        return stream_count(inner["codec"], inner["options"]) + 1
     require(has_code_streams(codec, options), f"entropy: codec {codec}")
     return 3
 
@@ -324,6 +327,11 @@ def packed_bytes(decode, codec, options, rows, columns):
         def packed(inner, r, c):
             return packed_bytes(decode, inner["codec"], inner["options"], r, c)
         return mask_codecs.packed_pruned(decode, rows, columns, options, packed)
+    if codec == "outliers":
+        inner = json.loads(options["inner"])
+        count, width = mask_codecs.outliers_sizes(rows, columns, options)
+        dense = packed_bytes(decode, inner["codec"], inner["options"], rows, columns)
+        return dense + bytes(decode(8, rows * count * (width + 2)))
     header = 12 if codec == "focused" else 2 * 2 ** options["bits"]
     parameters = 0
     if codec == "codebook" and options["scope"] == "tensor_scaled":
@@ -499,6 +507,8 @@ def decode_packed(scheme, data, rows, columns):
         return decode_plain(data, codec).reshape(rows, columns)
     if codec in GGML:
         return decode_ggml(data, rows, columns, codec, options)
+    if codec == "outliers":
+        return mask_codecs.decode_outliers(data, rows, columns, options, decode_packed)
     if codec == "sparse":
         return mask_codecs.decode_sparse(data, rows, columns, options, decode_packed)
     if codec == "pruned":

@@ -393,6 +393,20 @@ void write_masks_entropy(const std::filesystem::path& folder) {
   file.write(folder / "masks_rans");
 }
 
+void write_outliers(const std::filesystem::path& folder) {
+  const nlohmann::json integers = {
+      {"fraction", 0.02},
+      {"inner", R"({"codec":"int","options":{"bits":3,"group":32,"symmetric":false}})"}};
+  write_encoded(folder / "outliers", 2040,
+                {{"outliers", integers},
+                 {"outliers", {{"fraction", 0.1}, {"inner", R"({"codec":"e8","options":{"group":0}})"}}},
+                 {"outliers", {{"fraction", 0.0}, {"inner", R"({"codec":"bf16","options":{}})"}}}});
+  Random random(2041);
+  GoldenFile file({90, 70}, make_encoded("outliers", integers, {90, 70}, random));
+  file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get("rans");
+  file.write(folder / "outliers_rans");
+}
+
 void write_trellis(const std::filesystem::path& folder) {
   Random random(2029);
   GoldenFile file({17, 290}, make_encoded("trellis", {{"bits", 2}}, {17, 290}, random));
@@ -425,6 +439,7 @@ int main(int argc, char** argv) {
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
+    write_outliers(argv[1]);
     write_trellis(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());

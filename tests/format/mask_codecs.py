@@ -60,6 +60,25 @@ def decode_sparse(data, rows, columns, options, decode):
     return result
 
 
+def outliers_sizes(rows, columns, options):
+    """Outliers of a row, bytes of a column number."""
+    return math.floor(options["fraction"] * columns + 0.5), 2 if columns <= 65536 else 4
+
+
+def decode_outliers(data, rows, columns, options, decode):
+    count, width = outliers_sizes(rows, columns, options)
+    own = rows * count * (width + 2)
+    result = numpy.array(decode(json.loads(options["inner"]), data[:len(data) - own], rows, columns))
+    own_data = data[len(data) - own:]
+    places = numpy.frombuffer(own_data[:rows * count * width], f"<u{width}").reshape(rows, count)
+    values = numpy.frombuffer(own_data[rows * count * width:], "<f2").reshape(rows, count)
+    for row in range(rows):
+        for place, value in zip(places[row], values[row]):
+            if place < columns:
+                result[row, place] = value
+    return result
+
+
 def pruned_sizes(rows, columns, options):
     """Survivors, bytes of the mask, rows and columns of the inner matrix."""
     n = rows * columns
