@@ -21,7 +21,12 @@ std::vector<char> with_right_checksum(std::string_view input) {
   if (at == input.npos || input.size() - at < kKey.size() + 16) return file;
   allow_errors([&] {
     const Safetensors container = read_safetensors(std::as_bytes(std::span(file)), "input");
-    const std::string right = checkpoint::metadata_checksum(container.metadata);
+    std::map<std::string, std::string> metadata = container.metadata;
+    const auto packed = container.tensors.find(checkpoint::kPackedMetadata);
+    if (packed != container.tensors.end()) {
+      checkpoint::unpack_metadata(packed->second.bytes, "input", metadata);
+    }
+    const std::string right = checkpoint::metadata_checksum(metadata);
     std::memcpy(file.data() + at + kKey.size(), right.data(), right.size());
   });
   return file;

@@ -403,6 +403,7 @@ void write_outliers(const std::filesystem::path& folder) {
                  {"outliers", {{"fraction", 0.0}, {"inner", R"({"codec":"bf16","options":{}})"}}}});
   Random random(2041);
   GoldenFile file({90, 70}, make_encoded("outliers", integers, {90, 70}, random));
+  file.linear("linear", {40, 70}, make_encoded("outliers", integers, {40, 70}, random));
   file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get("rans");
   file.write(folder / "outliers_rans");
 }
