@@ -3,7 +3,8 @@
 //     conv_bench [images [dense|sparse|shift]]
 //
 // Weights are random. Peaks are measured in the same run (bandwidth.h): int8 by the dot product
-// that the kernels use, float32 by fused multiply-add.
+// that the kernels use, float32 by fused multiply-add. They are by the clock, layers by processor
+// time: shares of the peak need a quiet machine.
 #include <fmt/format.h>
 
 #include <cmath>

@@ -70,10 +70,10 @@ struct FloatArithmetic {
   float* y;
 };
 
-void convolve(const ConvPlan& plan, const ConvTask& task, const float* weights, const float* bias,
-              float min, float max, float* y) {
+void convolve(const ConvPlan& plan, std::span<const ConvTask> tasks, const float* weights,
+              const float* bias, float min, float max, float* y) {
   const FloatArithmetic arithmetic{bias, min, max, y};
-  convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
+  convolve_tasks(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), tasks);
 }
 
 void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const float* weights,
@@ -85,15 +85,21 @@ void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const float*
   const int64_t end = std::min(channels, task.panel_end * kDepthwiseBlock);
   const Floats low = hn::Set(df, min);
   const Floats high = hn::Set(df, max);
+  const ConvWindow& window = task.window;
+  const auto first_tap = window.weights / 64;  // a step is a tap
   for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
     const auto* x = reinterpret_cast<const float*>(task.x + task.offsets[pixel]);
-    float* out = y + (task.first_pixel + pixel) * channels;
+    float* out = y + task.outputs[pixel] * channels;
     for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; c += kLanes) {
       Floats sum = hn::Load(df, bias + c);
-      const float* w = weights + c;
-      for (const int64_t run : plan.runs()) {
-        sum = hn::MulAdd(hn::LoadU(df, x + run / 4 + c), hn::Load(df, w), sum);
-        w += stride;
+      for (int64_t row = 0; row < window.rows; ++row) {
+        const float* in = x + row * window.x_row / 4 + c;
+        const float* w = weights + (first_tap + row * window.w_row / 64) * stride + c;
+        for (int64_t run = 0; run < window.runs; ++run) {
+          sum = hn::MulAdd(hn::LoadU(df, in), hn::Load(df, w), sum);
+          in += window.x_run / 4;
+          w += stride;
+        }
       }
       store_floats(clamped(sum, low, high), out + c, end - c);
     }
@@ -119,7 +125,7 @@ FloatConv::FloatConv(const FloatConvSpec& spec)
     : depthwise_(spec.shape.is_depthwise()),
       y_min_(spec.y_min),
       y_max_(spec.y_max),
-      plan_(spec.shape, 4) {
+      plan_(spec.shape, sizeof(float), ConvBorders::kSkipped) {
   const ConvShape& shape = spec.shape;
   BITSMITH_ASSERT(spec.weights.size() == static_cast<size_t>(shape.weights()));
   BITSMITH_ASSERT(spec.bias.empty() || spec.bias.size() == static_cast<size_t>(shape.outputs));
@@ -143,15 +149,16 @@ FloatConv::FloatConv(const FloatConvSpec& spec)
 }
 
 void FloatConv::run(const float* x, int64_t images, float* y, ThreadPool& pool) const {
-  const float zero = 0;
   const int64_t panels =
       depthwise_ ? ceil_div(plan_.shape().channels, kDepthwiseBlock) : plan_.panels();
-  plan_.run(x, images, panels, &zero, pool, [&](const ConvTask& task) {
-    if (depthwise_) {
-      convolve_depthwise_float(plan_, task, weights_.data(), bias_.data(), y_min_, y_max_, y);
-    } else {
+  plan_.run(x, images, panels, nullptr, pool, [&](std::span<const ConvTask> tasks) {
+    if (!depthwise_) {
       HWY_DYNAMIC_DISPATCH(convolve)
-      (plan_, task, weights_.data(), bias_.data(), y_min_, y_max_, y);
+      (plan_, tasks, weights_.data(), bias_.data(), y_min_, y_max_, y);
+      return;
+    }
+    for (const ConvTask& task : tasks) {
+      convolve_depthwise_float(plan_, task, weights_.data(), bias_.data(), y_min_, y_max_, y);
     }
   });
 }

@@ -31,10 +31,10 @@ namespace HWY_NAMESPACE {
 
 // finish(slot, sum, index of the output element) for all outputs of a task.
 template <class Finish>
-void for_sums(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-              const int32_t* bias, const Finish& finish) {
+void for_sums_of(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+                 const int32_t* bias, const Finish& finish) {
   const ConvShape& shape = plan.shape();
-  const int64_t run_bytes = plan.run_steps() * 4;
+  const ConvWindow& window = task.window;
   for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
     const int64_t group = panel / plan.group_panels();
     const int64_t in_group = panel % plan.group_panels() * ConvPlan::kPanel;
@@ -43,30 +43,40 @@ void for_sums(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
       const uint8_t* x = task.x + task.offsets[pixel] + group * shape.group_channels();
       for (int64_t o = 0; o < count; ++o) {
         const int64_t slot = panel * ConvPlan::kPanel + o;
-        const int8_t* w = weights + panel * plan.panel_bytes() + o * 4;
+        const int8_t* first = weights + panel * plan.panel_bytes() + window.weights + o * 4;
         int32_t sum = bias[slot];
-        for (const int64_t run : plan.runs()) {
-          for (int64_t i = 0; i < run_bytes; ++i) sum += x[run + i] * w[i / 4 * 64 + i % 4];
-          w += plan.run_steps() * 64;
+        for (int64_t row = 0; row < window.rows; ++row) {
+          for (int64_t run = 0; run < window.runs; ++run) {
+            const uint8_t* in = x + row * window.x_row + run * window.x_run;
+            const int8_t* w = first + row * window.w_row + run * window.w_run;
+            for (int64_t i = 0; i < window.run_bytes; ++i) sum += in[i] * w[i / 4 * 64 + i % 4];
+          }
         }
         const int64_t output = group * shape.group_outputs() + in_group + o;
-        finish(slot, sum, (task.first_pixel + pixel) * shape.outputs + output);
+        finish(slot, sum, task.outputs[pixel] * shape.outputs + output);
       }
     }
   }
 }
 
-void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+template <class Finish>
+void for_sums(const ConvPlan& plan, std::span<const ConvTask> tasks, const int8_t* weights,
+              const int32_t* bias, const Finish& finish) {
+  for (const ConvTask& task : tasks) for_sums_of(plan, task, weights, bias, finish);
+}
+
+void convolve_int8(const ConvPlan& plan, std::span<const ConvTask> tasks, const int8_t* weights,
                    const int32_t* bias, const Requantization& to, uint8_t* y) {
-  for_sums(plan, task, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
+  for_sums(plan, tasks, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
     const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
     y[index] = requantize(sum, scale, to.zero, to.min, to.max);
   });
 }
 
-void convolve_int8_to_floats(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-                             const int32_t* bias, const Int8ToFloat& to, float* y) {
-  for_sums(plan, task, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
+void convolve_int8_to_floats(const ConvPlan& plan, std::span<const ConvTask> tasks,
+                             const int8_t* weights, const int32_t* bias, const Int8ToFloat& to,
+                             float* y) {
+  for_sums(plan, tasks, weights, bias, [&](int64_t slot, int32_t sum, int64_t index) {
     y[index] = std::clamp(to.scales[slot] * static_cast<float>(sum), to.low, to.high);
   });
 }
@@ -133,16 +143,17 @@ struct Int8ToNumbers : Int8Products {
   float* y;
 };
 
-void convolve_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+void convolve_int8(const ConvPlan& plan, std::span<const ConvTask> tasks, const int8_t* weights,
                    const int32_t* bias, const Requantization& to, uint8_t* y) {
   const Int8ToCodes arithmetic{{bias}, to, y};
-  convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
+  convolve_tasks(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), tasks);
 }
 
-void convolve_int8_to_floats(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-                             const int32_t* bias, const Int8ToFloat& to, float* y) {
+void convolve_int8_to_floats(const ConvPlan& plan, std::span<const ConvTask> tasks,
+                             const int8_t* weights, const int32_t* bias, const Int8ToFloat& to,
+                             float* y) {
   const Int8ToNumbers arithmetic{{bias}, to, y};
-  convolve_task(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), task);
+  convolve_tasks(plan, arithmetic, reinterpret_cast<const uint8_t*>(weights), tasks);
 }
 
 #endif  // HWY_TARGET != HWY_SCALAR
@@ -166,13 +177,20 @@ void check_sum(int64_t output, int64_t magnitudes, int64_t bias) {
        output, magnitudes * 255 + std::abs(bias));
 }
 
+// Padding with a zero point of 0 adds nothing, and biases hold the same share of it at borders and
+// inside. Taps that are no whole steps cannot be left out of a kernel row.
+ConvBorders borders(const Int8ConvSpec& spec, bool depthwise) {
+  const bool can_skip = spec.x_zero == 0 && !depthwise && spec.shape.group_channels() % 4 == 0;
+  return can_skip ? ConvBorders::kSkipped : ConvBorders::kCopied;
+}
+
 }  // namespace
 
 Int8Conv::Int8Conv(const Int8ConvSpec& spec)
     // Depthwise layers that end the integers are rare: they are layers of groups.
     : depthwise_(spec.shape.is_depthwise() && spec.number_scales.empty()),
       x_zero_(spec.x_zero),
-      plan_(spec.shape, 1),
+      plan_(spec.shape, 1, borders(spec, depthwise_)),
       name_(fmt::format("int8 {}convolution, {}", depthwise_ ? "depthwise " : "", int_dot_name())) {
   const ConvShape& shape = spec.shape;
   const auto outputs = static_cast<size_t>(shape.outputs);
@@ -211,9 +229,9 @@ Int8Conv::Int8Conv(const Int8ConvSpec& spec)
 
 void Int8Conv::run(const uint8_t* x, int64_t images, float* y, ThreadPool& pool) const {
   BITSMITH_ASSERT(numbers_.scales.size() > 0);
-  plan_.run(x, images, plan_.panels(), &x_zero_, pool, [&](const ConvTask& task) {
+  plan_.run(x, images, plan_.panels(), &x_zero_, pool, [&](std::span<const ConvTask> tasks) {
     HWY_DYNAMIC_DISPATCH(convolve_int8_to_floats)
-    (plan_, task, weights_.data(), bias_.data(), numbers_, y);
+    (plan_, tasks, weights_.data(), bias_.data(), numbers_, y);
   });
 }
 
@@ -221,11 +239,11 @@ void Int8Conv::run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& poo
   BITSMITH_ASSERT(numbers_.scales.size() == 0);
   const int64_t panels =
       depthwise_ ? ceil_div(plan_.shape().channels, kDepthwiseBlock) : plan_.panels();
-  plan_.run(x, images, panels, &x_zero_, pool, [&](const ConvTask& task) {
+  plan_.run(x, images, panels, &x_zero_, pool, [&](std::span<const ConvTask> tasks) {
     if (depthwise_) {
-      convolve_depthwise_int8(plan_, task, weights_.data(), bias_.data(), to_, y);
+      convolve_depthwise_int8(plan_, tasks.front(), weights_.data(), bias_.data(), to_, y);
     } else {
-      HWY_DYNAMIC_DISPATCH(convolve_int8)(plan_, task, weights_.data(), bias_.data(), to_, y);
+      HWY_DYNAMIC_DISPATCH(convolve_int8)(plan_, tasks, weights_.data(), bias_.data(), to_, y);
     }
   });
 }

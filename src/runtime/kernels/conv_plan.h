@@ -52,14 +52,33 @@ struct ConvShape {
 // Kernels may read this many bytes past the end of an input; what lies there does not matter.
 inline constexpr int64_t kConvSlackBytes = 64;
 
-// Output pixels [first_pixel, first_pixel + pixels) of all images, one after the other, for the
-// panels [panel_begin, panel_end).
+// What becomes of the taps that meet padding.
+enum class ConvBorders {
+  kCopied,   // images are copied once, with their padding around them
+  kSkipped,  // images are read where they lie, and pixels whose kernels meet the same part of an
+             // image are computed together, without the other taps
+};
+
+// The taps of a kernel that some pixels read: RUNS (see ConvPlan) in rows. In bytes:
+struct ConvWindow {
+  int64_t rows = 0;
+  int64_t runs = 0;       // of a row
+  int64_t run_bytes = 0;  // of input, whole steps
+  int64_t x_row = 0;      // of input, from a row to the next
+  int64_t x_run = 0;
+  int64_t weights = 0;  // of a panel, before the first run
+  int64_t w_row = 0;
+  int64_t w_run = 0;
+};
+
+// Some output pixels, for the panels [panel_begin, panel_end).
 struct ConvTask {
-  const uint8_t* x = nullptr;        // images with their padding
+  const uint8_t* x = nullptr;        // images
   const int64_t* offsets = nullptr;  // from x to the first tap of each pixel, in bytes; the last
                                      // one is repeated kSpareOffsets times
-  int64_t first_pixel = 0;
+  const int64_t* outputs = nullptr;  // the number of each pixel, among those of all images
   int64_t pixels = 0;
+  ConvWindow window;
   int64_t panel_begin = 0;
   int64_t panel_end = 0;
 };
@@ -73,16 +92,17 @@ inline constexpr int64_t kSpareOffsets = 16;
 // A RUN is a stretch of input that lies together in memory and meets the kernel: a whole kernel row
 // of all channels or, if columns are dilated or there are groups, one tap. It is filled with zero
 // weights to whole steps. So no patches are copied ("im2col"): a tile reads its pixels' runs where
-// they lie; only images with padding are copied once, with their padding around them.
+// they lie.
 class ConvPlan {
  public:
   static constexpr int64_t kPanel = 16;
 
   ConvPlan() = default;
-  ConvPlan(const ConvShape& shape, int64_t element_bytes);
+  // kSkipped: the channels of a group are whole steps.
+  ConvPlan(const ConvShape& shape, int64_t element_bytes, ConvBorders borders);
 
   const ConvShape& shape() const { return shape_; }
-  std::span<const int64_t> runs() const { return runs_; }  // byte offsets from the first tap
+  std::span<const int64_t> runs() const { return runs_; }  // all, byte offsets from the first tap
   int64_t run_steps() const { return run_steps_; }
   int64_t panel_bytes() const { return static_cast<int64_t>(runs_.size()) * run_steps_ * 64; }
   int64_t group_panels() const { return ceil_div(shape_.group_outputs(), kPanel); }
@@ -97,24 +117,30 @@ class ConvPlan {
   template <class Element>
   AlignedArray<Element> pack(std::span<const Element> weights) const;
 
-  // Cuts `images` images at x into tasks of whole output rows that stay in the L2 cache, and runs
-  // body(task) for each. `panels`: how many there are to share among threads. Padding is filled
-  // with `fill`, one element.
+  // Cuts `images` images at x into parts of whole output rows that stay in the L2 cache, and runs
+  // body(tasks) for each: one task where borders are copied, else one for each window; all of the
+  // same panels. `panels`: how many there are to share among threads. Copied padding is filled with
+  // `fill`, one element.
+  using Body = std::function<void(std::span<const ConvTask>)>;
   void run(const void* x, int64_t images, int64_t panels, const void* fill, ThreadPool& pool,
-           const std::function<void(const ConvTask&)>& body) const;
+           const Body& body) const;
 
  private:
   struct Cut;
-  void run_part(const Cut& cut, int64_t part, ConvTask task,
-                const std::function<void(const ConvTask&)>& body) const;
+  struct Part;
+  void run_part(const Cut& cut, int64_t part, const ConvTask& task, const Body& body) const;
+  void add_tasks(const Part& part, const ConvTask& task) const;
+  ConvWindow window(int64_t row_begin, int64_t row_end, int64_t col_begin, int64_t col_end) const;
   Cut cut_work(int64_t images, int64_t panels, int threads) const;
   void pad(const uint8_t* image, int64_t first_row, int64_t rows, const void* fill,
            uint8_t* to) const;
 
   ConvShape shape_;
   int64_t element_bytes_ = 1;
+  bool copies_ = false;      // images have their padding around them
+  bool whole_rows_ = false;  // a run is a kernel row, not a tap
   int64_t pixel_bytes_ = 0;  // of an input pixel
-  int64_t row_bytes_ = 0;    // of an input row with its padding
+  int64_t row_bytes_ = 0;    // of an input row, with its padding if it is copied
   int64_t run_elements_ = 0;
   int64_t run_steps_ = 0;
   std::vector<int64_t> runs_;

@@ -49,6 +49,10 @@ TEST_P(Conv, IntegersEqualTheReferenceBitForBit) {
     EXPECT_EQ(problem.run(), expected);
     EXPECT_EQ(problem.run(3), expected);
 
+    problem.spec.x_zero = 0;
+    EXPECT_EQ(problem.run(), problem.expected());
+    EXPECT_EQ(problem.run(3), problem.expected());
+
     problem.spec.bias = {};
     problem.spec.y_zero = problem.spec.y_min = 17;
     problem.spec.y_max = 200;
@@ -63,6 +67,7 @@ TEST_P(Conv, SumsAsNumbersEqualTheReferenceBitForBit) {
     problem.spec.scales = {};
     problem.spec.number_scales = problem.number_scales;
     for (const bool clamped : {false, true}) {
+      if (clamped) problem.spec.x_zero = 0;
       if (clamped) problem.spec.low = 0;
       if (clamped) problem.spec.high = 20;
       std::vector<float> expected(problem.expected_size());

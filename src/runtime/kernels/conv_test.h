@@ -64,6 +64,9 @@ inline std::vector<ConvCase> conv_cases() {
           {"dilated", dilated(square(8, 11, 20, 3, 1, 2), 2, 2), 1},
           {"dilated_rows", dilated(square(4, 9, 16, 3, 1, 2), 2, 1), 1},
           {"grouped", grouped(square(12, 6, 40, 3, 1, 1), 2), 2},
+          {"grouped_4", grouped(square(8, 6, 24, 3, 1, 1), 2), 2},
+          {"outside", square(4, 3, 5, 1, 1, 2), 2},  // windows without a pixel
+          {"beyond", square(8, 2, 6, 5, 1, 2), 3},
           {"grouped_stride", grouped(square(9, 7, 6, 3, 2, 1), 3), 1},
           {"multiplier", grouped(square(5, 6, 10, 3, 1, 1), 5), 1},
           {"depthwise", grouped(square(32, 10, 32, 3, 1, 1), 32), 2},

@@ -41,36 +41,39 @@ HWY_NOINLINE void convolve_tile(const ConvPlan& plan, const Arithmetic& arithmet
     x[p] = first + task.offsets[pixel + static_cast<int64_t>(p)];
   });
   const int64_t panel_bytes = plan.panel_bytes();
-  const uint8_t* HWY_RESTRICT w = panels + panel * panel_bytes;
+  const uint8_t* first_weights = panels + panel * panel_bytes + task.window.weights;
 
   typename Arithmetic::Sums sums[kPixels][kVectors];
   unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
     const auto start = arithmetic.start(slot + static_cast<int64_t>(v * kPartRows));
     unroll<kPixels>([&](auto p) BITSMITH_UNROLLED { sums[p][v] = start; });
   });
-  const int64_t run_bytes = plan.run_steps() * 4;
-  for (const int64_t run : plan.runs()) {
-    for (int64_t i = run; i < run + run_bytes; i += 4) {
-      typename Arithmetic::Weights weights[kVectors];
-      unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
-        constexpr size_t kV = decltype(v)::value;
-        const int64_t at = static_cast<int64_t>(kV % kParts * kPartBytes);
-        weights[v] = Arithmetic::load(w + static_cast<int64_t>(kV / kParts) * panel_bytes + at);
-      });
-      w += 64;
-      unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
-        const auto input = Arithmetic::broadcast(x[p] + i);
+  const ConvWindow& window = task.window;
+  for (int64_t row = 0; row < window.rows; ++row) {
+    for (int64_t run = 0; run < window.runs; ++run) {
+      const int64_t begin = row * window.x_row + run * window.x_run;
+      const uint8_t* HWY_RESTRICT w = first_weights + row * window.w_row + run * window.w_run;
+      for (int64_t i = begin; i < begin + window.run_bytes; i += 4) {
+        typename Arithmetic::Weights weights[kVectors];
         unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
-          sums[p][v] = Arithmetic::multiply_add(sums[p][v], input, weights[v]);
+          constexpr size_t kV = decltype(v)::value;
+          const int64_t at = static_cast<int64_t>(kV % kParts * kPartBytes);
+          weights[v] = Arithmetic::load(w + static_cast<int64_t>(kV / kParts) * panel_bytes + at);
         });
-      });
+        w += 64;
+        unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
+          const auto input = Arithmetic::broadcast(x[p] + i);
+          unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
+            sums[p][v] = Arithmetic::multiply_add(sums[p][v], input, weights[v]);
+          });
+        });
+      }
     }
   }
 
   const auto pixels = static_cast<size_t>(std::min<int64_t>(kPixels, task.pixels - pixel));
   const int64_t in_group = (panel - group * plan.group_panels()) * ConvPlan::kPanel;
   const int64_t output = group * shape.group_outputs() + in_group;
-  const int64_t row = (task.first_pixel + pixel) * shape.outputs;
   unroll<kVectors>([&](auto v) BITSMITH_UNROLLED {
     constexpr auto kFirst = static_cast<int64_t>(decltype(v)::value * kPartRows);
     const int64_t rest = shape.group_outputs() - in_group - kFirst;
@@ -79,8 +82,8 @@ HWY_NOINLINE void convolve_tile(const ConvPlan& plan, const Arithmetic& arithmet
       const auto finish = arithmetic.finish(slot + kFirst);
       unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
         if (p < pixels) {
-          const int64_t at = row + static_cast<int64_t>(p) * shape.outputs + output + kFirst;
-          finish(sums[p][v], at, count);
+          const int64_t at = task.outputs[pixel + static_cast<int64_t>(p)] * shape.outputs;
+          finish(sums[p][v], at + output + kFirst, count);
         }
       });
     }
@@ -114,19 +117,25 @@ HWY_INLINE void convolve_pixels(const ConvPlan& plan, const Arithmetic& arithmet
   }
 }
 
-// A panel stays in the L1 cache while the pixels pass by.
+// A panel stays in the L1 cache while the pixels of a part's tasks pass by.
 template <class Arithmetic>
-HWY_INLINE void convolve_task(const ConvPlan& plan, const Arithmetic& arithmetic,
-                              const uint8_t* panels, const ConvTask& task) {
-  for (int64_t panel = task.panel_begin; panel < task.panel_end; ++panel) {
+HWY_INLINE void convolve_tasks(const ConvPlan& plan, const Arithmetic& arithmetic,
+                               const uint8_t* panels, std::span<const ConvTask> tasks) {
+  const int64_t end = tasks.front().panel_end;
+  for (int64_t panel = tasks.front().panel_begin; panel < end; ++panel) {
     if constexpr (kParts == 1) {
       const bool last_of_group = (panel + 1) % plan.group_panels() == 0;
-      if (!last_of_group && panel + 1 < task.panel_end) {
-        convolve_pixels<2>(plan, arithmetic, panels, task, panel++);
+      if (!last_of_group && panel + 1 < end) {
+        for (const ConvTask& task : tasks) {
+          convolve_pixels<2>(plan, arithmetic, panels, task, panel);
+        }
+        ++panel;
         continue;
       }
     }
-    convolve_pixels<kParts>(plan, arithmetic, panels, task, panel);
+    for (const ConvTask& task : tasks) {
+      convolve_pixels<kParts>(plan, arithmetic, panels, task, panel);
+    }
   }
 }
 

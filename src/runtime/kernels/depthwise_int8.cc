@@ -28,7 +28,7 @@ void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t
   const int64_t end = std::min(channels, task.panel_end * kDepthwiseBlock);
   for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
     const uint8_t* x = task.x + task.offsets[pixel];
-    uint8_t* out = y + (task.first_pixel + pixel) * channels;
+    uint8_t* out = y + task.outputs[pixel] * channels;
     for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; ++c) {
       const int64_t slot = layout.slot(c);
       int32_t sum = bias[slot];
@@ -118,7 +118,7 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int
     }
     unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = requantizers[j](sums[j], to); });
     const Bytes codes = narrow4(sums);
-    uint8_t* out = y + (task.first_pixel + pixel) * channels + channel;
+    uint8_t* out = y + task.outputs[pixel] * channels + channel;
     if (HWY_LIKELY(count == kChannels)) {
       hn::StoreU(codes, BytesTag(), out);
     } else {
