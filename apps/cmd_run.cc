@@ -10,6 +10,7 @@
 #include "commands.h"
 #include "core/interrupt.h"
 #include "core/seconds.h"
+#include "core/system_memory.h"
 #include "formats/model_tokenizer.h"
 #include "formats/resident.h"
 #include "model_options.h"
@@ -75,6 +76,7 @@ void run(const RunOptions& options) {
   ThreadPool pool(options.threads);
   make_resident(model, pool);
   Executor executor(model, pool, std::min<int64_t>(512, prompt_tokens));
+  executor.keep_decoded_weights(available_memory_bytes() / 2);
   Sequence sequence = executor.make_sequence();
   Sampler sampler(options.sampler);
   StreamDecoder decoder(*tokenizer);

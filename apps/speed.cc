@@ -29,7 +29,8 @@ struct Work {
   double float_operations = 0;      // the part of them that is not multiplied as bytes
 };
 
-Work work_of(const Model& model) {
+//   decoded: weights without a kernel are read as float32
+Work work_of(const Model& model, bool decoded) {
   Work work;
   size_t last_attention = 0;
   for (size_t n = 0; n < model.graph.nodes.size(); ++n) {
@@ -47,12 +48,16 @@ Work work_of(const Model& model) {
     for (const ValueId id : node.inputs) {
       if (id == kNoValue || model.graph.value(id).kind != ValueKind::kParameter) continue;
       const CodedTensor& tensor = model.parameter(model.graph.value(id).name);
-      if (seen.insert(id).second) work.weight_bytes += static_cast<double>(tensor.bytes.size());
+      const bool is_matrix = node.op == "linear" && tensor.shape.size() == 2;
+      const auto kernel = is_matrix ? make_linear_kernel(tensor) : nullptr;
+      if (seen.insert(id).second) {
+        const uint64_t floats = decoded && kernel ? kernel->decoded_bytes() : 0;
+        work.weight_bytes += static_cast<double>(floats > 0 ? floats : tensor.bytes.size());
+      }
       if (node.op != "linear" || tensor.shape.size() != 2 || n > last_attention) continue;
       const double operations = 2 * static_cast<double>(element_count(tensor.shape).value_or(0));
       work.operations += operations;
-      const bool int8 = make_linear_kernel(tensor)->name().starts_with("int8");
-      if (!int8) work.float_operations += operations;
+      if (!kernel->name().starts_with("int8")) work.float_operations += operations;
     }
   }
   return work;
@@ -75,7 +80,8 @@ Speed measure_speed(const Model& model, const SpeedOptions& options) {
   Sequence sequence = executor.make_sequence();
   sequence.reserve(options.prompt + options.tokens);
   const std::vector<TokenId> tokens = random_tokens(options.prompt, executor.output_channels());
-  const Work work = work_of(model);
+  const bool decoded = executor.keep_decoded_weights(available_memory_bytes() / 2);
+  const Work work = work_of(model, decoded);
 
   Speed speed;
   speed.threads = options.threads;

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "core/seconds.h"
+#include "core/system_memory.h"
 #include "evaluation/network_classifier.h"
 #include "formats/model_tokenizer.h"
 #include "pipeline/job.h"
@@ -17,6 +18,7 @@ double tokens_per_s(const Graph& graph, const std::map<std::string, CodedTensor>
                     ThreadPool& pool) {
   constexpr int kTokens = 16;
   Executor executor(graph, parameters, pool, 1);
+  executor.keep_decoded_weights(available_memory_bytes() / 2);  // as `run` does
   Sequence sequence = executor.make_sequence();
   const TokenId token = 0;
   executor.run(sequence, {&token, 1}, Executor::Logits::kLast);  // brings weights into memory

@@ -71,6 +71,7 @@ Executor::Executor(const Graph& source, const std::map<std::string, CodedTensor>
     if (meaning != nullptr && !meaning->positionwise) narrow_before_ = n + 1;  // fused ones are
   }
   cache_shapes_ = preparation.cache_shapes_;
+  for (const auto& [weight, kernel] : preparation.kernels_) kernels_.push_back(kernel);
 
   // Values that are made before the narrowing and read after it.
   const std::vector<int64_t> last = last_uses(graph);
@@ -193,10 +194,23 @@ void Executor::narrow(std::span<const int64_t> wanted) {
   batch.activations_of_ = kNoValue;
 }
 
+bool Executor::keep_decoded_weights(uint64_t limit) {
+  uint64_t bytes = 0;
+  for (const auto& kernel : kernels_) bytes += kernel->decoded_bytes();
+  if (bytes == 0 || bytes > limit) return false;
+  for (const auto& kernel : kernels_) {
+    check_interrupt();
+    if (kernel->decoded_bytes() > 0) kernel->keep_decoded(pool_);
+  }
+  decoded_bytes_ = bytes;
+  return true;
+}
+
 std::vector<std::string> Executor::kernel_names() const { return count_kernels(steps_); }
 
 uint64_t Executor::memory_bytes() const {
   uint64_t bytes = static_cast<uint64_t>(arena_.capacity + logits_.capacity) * sizeof(float);
+  bytes += decoded_bytes_;
   for (const auto& step : steps_) bytes += step->memory_bytes();
   return bytes;
 }

@@ -17,6 +17,7 @@
 namespace bitsmith {
 
 class Batch;
+class LinearKernel;
 class Step;
 
 // Linear and elementwise operators run over all tokens of a batch at once, attention over each
@@ -68,6 +69,10 @@ class Executor {
   // batches.
   void release_weights_after_use() { release_weights_ = true; }
 
+  // Decodes the weights of codecs that have no kernel once, to float32, instead of at every use, if
+  // they take at most `limit` bytes; for work on many short batches. The same logits.
+  bool keep_decoded_weights(uint64_t limit);
+
   int64_t output_channels() const { return output_channels_; }  // V
   int64_t max_batch_tokens() const { return max_batch_tokens_; }
   ThreadPool& pool() const { return pool_; }
@@ -96,8 +101,10 @@ class Executor {
   int64_t row_elements_ = 0;
   std::vector<KvShape> cache_shapes_;  // of the attention nodes
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<std::shared_ptr<LinearKernel>> kernels_;  // of the steps, each once
   std::vector<std::span<const std::byte>> step_weights_;  // [steps], empty for most
   bool release_weights_ = false;
+  uint64_t decoded_bytes_ = 0;  // of kernels that keep decoded weights
   std::unique_ptr<Batch> batch_;
 
   struct Buffer {  // uninitialised float32, aligned to a cache line, grows and never shrinks

@@ -1,5 +1,6 @@
 #include "runtime/executor.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -11,6 +12,8 @@
 namespace bitsmith {
 namespace {
 
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::random_tokens;
 using testing::run_plainly;
 using testing::small_config;
@@ -226,6 +229,32 @@ TEST(Executor, RefusesWhatItCannotRun) {
   image.add_input("image", {kBatch, 3, 8, 8});
   image.outputs = {ops::silu(image, "s", 0)};
   EXPECT_EQ(code_of([&] { Executor(image, {}, pool, 8); }), 5);
+}
+
+// Codecs without a kernel: decoded once, the logits are the same, bit for bit.
+TEST(Executor, KeepsDecodedWeights) {
+  const SmallModel model(small_config("llama"), Scheme("nf4", {{"group", 16}}));
+  ThreadPool pool(2);
+  Executor executor(model.graph, model.parameters, pool, 8);
+  EXPECT_THAT(executor.kernel_names(), ElementsAre(HasSubstr("at every use")));
+  const std::vector<TokenId> tokens = random_tokens(8, 96, 1);
+  const auto logits = [&] {
+    Sequence sequence = executor.make_sequence();
+    const auto result = executor.run(sequence, tokens, Logits::kAll);
+    return std::vector<float>(result.begin(), result.end());
+  };
+  const std::vector<float> expected = logits();
+  const uint64_t before = executor.memory_bytes();
+  EXPECT_FALSE(executor.keep_decoded_weights(1000));
+  EXPECT_EQ(executor.memory_bytes(), before);
+  EXPECT_TRUE(executor.keep_decoded_weights(uint64_t{1} << 30));
+  EXPECT_GT(executor.memory_bytes(), before + 1000);
+  EXPECT_THAT(executor.kernel_names(), ElementsAre(HasSubstr("decoded to float32 once")));
+  EXPECT_EQ(logits(), expected);
+  // Kernels that multiply codes have nothing to keep.
+  const SmallModel integers(small_config("llama"), int4());
+  Executor other(integers.graph, integers.parameters, pool, 8);
+  EXPECT_FALSE(other.keep_decoded_weights(uint64_t{1} << 30));
 }
 
 TEST(Executor, ReportsKernelsAndMemory) {

@@ -108,7 +108,7 @@ class Preparation {
   friend class Executor;
   const Graph& graph_;
   const std::map<std::string, CodedTensor>& parameters_;
-  std::map<ValueId, std::shared_ptr<const LinearKernel>> kernels_;
+  std::map<ValueId, std::shared_ptr<LinearKernel>> kernels_;
   std::vector<std::shared_ptr<RopeTable>> rope_tables_;
   std::map<ValueId, std::shared_ptr<const HadamardRotation>> rotations_;
   std::vector<KvShape> cache_shapes_;

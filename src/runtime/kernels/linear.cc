@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/huge_memory.h"
+
 #include "runtime/kernels/float_rows.h"
 
 namespace bitsmith {
@@ -17,27 +19,55 @@ class DecodingKernel final : public LinearKernel {
     const MatrixShape shape = weights_.matrix();
     BITSMITH_ASSERT(x.cols() == shape.cols && y_stride >= shape.rows);
     if (x.tokens() == 0 || shape.rows == 0) return;
-    constexpr int64_t kRows = 16;  // one panel of the codec `int`; small enough for any cache
     const auto body = [&](int64_t i, int) {
-      thread_local std::vector<float> decoded;
+      thread_local std::vector<float> scratch;
       const int64_t row = i * kRows;
       const int64_t rows = std::min(kRows, shape.rows - row);
-      decoded.resize(static_cast<size_t>(rows * shape.cols));
-      weights_.decode(row, rows, decoded.data());
+      const float* decoded = kept() + row * shape.cols;
+      if (memory_ == nullptr) {
+        scratch.resize(static_cast<size_t>(rows * shape.cols));
+        weights_.decode(row, rows, scratch.data());
+        decoded = scratch.data();
+      }
       const int64_t block = float_token_block(shape.cols);
       for (int64_t t = 0; t < x.tokens(); t += block) {
-        multiply_float_rows(decoded.data(), DType::kF32, rows, shape.cols,
-                            x.data() + t * shape.cols, std::min(block, x.tokens() - t),
-                            y + t * y_stride + row, y_stride);
+        multiply_float_rows(decoded, DType::kF32, rows, shape.cols, x.data() + t * shape.cols,
+                            std::min(block, x.tokens() - t), y + t * y_stride + row, y_stride);
       }
     };
     pool.run(ceil_div(shape.rows, kRows), body);
   }
 
-  std::string_view name() const override { return "decoded to float32 at every use"; }
+  std::string_view name() const override {
+    return memory_ != nullptr ? "decoded to float32 once" : "decoded to float32 at every use";
+  }
+
+  uint64_t decoded_bytes() const override {
+    const MatrixShape shape = weights_.matrix();
+    return static_cast<uint64_t>(shape.rows * shape.cols) * sizeof(float);
+  }
+
+  void keep_decoded(ThreadPool& pool) override {
+    if (memory_ != nullptr) return;
+    const MatrixShape shape = weights_.matrix();
+    auto memory = std::make_unique<HugeMemory>(decoded_bytes());
+    auto* const out = reinterpret_cast<float*>(memory->bytes().data());
+    pool.run(ceil_div(shape.rows, kRows), [&](int64_t i, int) {
+      const int64_t row = i * kRows;
+      weights_.decode(row, std::min(kRows, shape.rows - row), out + row * shape.cols);
+    });
+    memory_ = std::move(memory);
+  }
 
  private:
+  static constexpr int64_t kRows = 16;  // one panel of the codec `int`; small enough for any cache
+
+  const float* kept() const {
+    return memory_ == nullptr ? nullptr : reinterpret_cast<float*>(memory_->bytes().data());
+  }
+
   CodedTensor weights_;
+  std::unique_ptr<HugeMemory> memory_;  // [rows, cols] float32, if kept
 };
 
 }  // namespace

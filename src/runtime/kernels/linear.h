@@ -61,7 +61,8 @@ class Activations {
 };
 
 // A weight matrix ready to multiply. Reads the coded bytes where they lie; owns at most small
-// tables. Immutable: may be shared by threads that each bring their own Activations.
+// tables, unless it keeps decoded weights. May be shared by threads that each bring their own
+// Activations.
 class LinearKernel {
  public:
   virtual ~LinearKernel() = default;
@@ -72,8 +73,14 @@ class LinearKernel {
   // of threads.
   virtual void multiply(Activations& x, float* y, int64_t y_stride, ThreadPool& pool) const = 0;
 
-  // What runs, for reports: "int8 dot product, AVX-512 VNNI", "decoded to float".
+  // What runs, for reports: "int8 dot product, AVX-512 VNNI", "decoded to float32 at every use".
   virtual std::string_view name() const = 0;
+
+  // What keep_decoded() takes; 0 for kernels that multiply codes.
+  virtual uint64_t decoded_bytes() const { return 0; }
+  // Decodes the weights once and multiplies with them from then on: the same results. Not while
+  // another thread multiplies.
+  virtual void keep_decoded(ThreadPool& /*pool*/) {}
 };
 
 // Makes kernels for one codec; info().id is the codec's id. To add one, write kernels/<codec>.cc.
