@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <set>
 
 #include "codecs/codec_testing.h"
 #include "core/error.h"
@@ -38,7 +39,9 @@ std::vector<nlohmann::json> edge_values(const OptionSpec& spec) {
     for (int64_t v = min; v <= max; ++v) values.push_back(v);
     return values;
   }
-  for (const int64_t v : {min, min + 1, usual, usual + 1, max}) values.push_back(v);
+  for (const int64_t v : std::set<int64_t>{min, min + 1, usual, usual + 1, max}) {
+    values.push_back(v);
+  }
   return values;
 }
 

@@ -16,17 +16,31 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 constexpr size_t kCount = size_t{1} << 16;
 
-// least[g] = min over j of cost[j * 2^(16-bits) + g], from[g] = the first such j.
-void trellis_reduce(int bits, const float* cost, float* least, uint8_t* from) {
+// One step for all states s = j * 2^(16-bits) + g, whose cost is
+//     before[s >> bits] + weight * (x - values[s])²
+// least[g] = the least over j, from[g] = the first such j.
+template <int kBits>
+void step_of(const float* HWY_RESTRICT before, const float* HWY_RESTRICT values, float x,
+             float weight, float* HWY_RESTRICT least, uint8_t* HWY_RESTRICT from) {
   const hn::ScalableTag<float> d;
   const hn::RebindToSigned<decltype(d)> di;
   const hn::Rebind<uint8_t, decltype(d)> d8;
-  const size_t groups = kCount >> bits;
-  for (size_t g = 0; g < groups; g += hn::Lanes(d)) {
-    auto best = hn::LoadU(d, cost + g);
+  HWY_ALIGN int32_t lanes[hn::MaxLanes(d)];
+  for (size_t i = 0; i < hn::Lanes(d); ++i) lanes[i] = static_cast<int32_t>(i >> kBits);
+  const auto spread = hn::SetTableIndices(d, lanes);
+  const auto vx = hn::Set(d, x);
+  const auto vw = hn::Set(d, weight);
+  const auto cost = [&](size_t s) HWY_ATTR {
+    const auto base = hn::TableLookupLanes(hn::LoadU(d, before + (s >> kBits)), spread);
+    const auto difference = hn::Sub(vx, hn::LoadU(d, values + s));
+    return hn::MulAdd(hn::Mul(difference, vw), difference, base);
+  };
+  constexpr size_t kGroups = kCount >> kBits;
+  for (size_t g = 0; g < kGroups; g += hn::Lanes(d)) {
+    auto best = cost(g);
     auto which = hn::Zero(di);
-    for (int j = 1; j < 1 << bits; ++j) {
-      const auto other = hn::LoadU(d, cost + static_cast<size_t>(j) * groups + g);
+    for (int j = 1; j < 1 << kBits; ++j) {
+      const auto other = cost(static_cast<size_t>(j) * kGroups + g);
       const auto less = hn::Lt(other, best);
       best = hn::IfThenElse(less, other, best);
       which = hn::IfThenElse(hn::RebindMask(di, less), hn::Set(di, j), which);
@@ -36,20 +50,13 @@ void trellis_reduce(int bits, const float* cost, float* least, uint8_t* from) {
   }
 }
 
-// cost[s] = least[s >> bits] + weight * (x - values[s])²
-void trellis_extend(int bits, const float* least, const float* values, float x, float weight,
-                    float* cost) {
-  const hn::ScalableTag<float> d;
-  HWY_ALIGN int32_t lanes[hn::MaxLanes(d)];
-  for (size_t i = 0; i < hn::Lanes(d); ++i) lanes[i] = static_cast<int32_t>(i >> bits);
-  const auto spread = hn::SetTableIndices(d, lanes);
-  const auto vx = hn::Set(d, x);
-  const auto vw = hn::Set(d, weight);
-  for (size_t s = 0; s < kCount; s += hn::Lanes(d)) {
-    const auto base = hn::TableLookupLanes(hn::LoadU(d, least + (s >> bits)), spread);
-    const auto difference = hn::Sub(vx, hn::LoadU(d, values + s));
-    hn::StoreU(hn::MulAdd(hn::Mul(difference, vw), difference, base), d, cost + s);
-  }
+void trellis_step(int bits, const float* before, const float* values, float x, float weight,
+                  float* least, uint8_t* from) {
+  const auto step = bits == 1   ? &step_of<1>
+                    : bits == 2 ? &step_of<2>
+                    : bits == 3 ? &step_of<3>
+                                : &step_of<4>;
+  step(before, values, x, weight, least, from);
 }
 
 }  // namespace bitsmith::HWY_NAMESPACE
@@ -58,8 +65,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace bitsmith {
 
-HWY_EXPORT(trellis_reduce);
-HWY_EXPORT(trellis_extend);
+HWY_EXPORT(trellis_step);
 
 namespace {
 constexpr size_t kStates = size_t{1} << kTrellisStateBits;
@@ -67,42 +73,40 @@ constexpr size_t kPadding = 64;  // a vector may read beyond the last group
 }  // namespace
 
 TrellisSearch::TrellisSearch(int bits, const std::vector<float>& values)
-    : bits_(bits), values_(values), cost_(kStates), least_((kStates >> bits) + kPadding) {
+    : bits_(bits), values_(values), before_((kStates >> bits) + kPadding), least_(before_.size()) {
   BITSMITH_ASSERT(bits >= 1 && bits <= 4 && values.size() == kStates);
 }
 
 void TrellisSearch::path(const float* x, const float* weights, int64_t n, int overlap,
                          uint16_t* states) {
   const size_t groups = kStates >> bits_;
-  const auto step = [&](int64_t t) {
-    const float weight = weights != nullptr ? weights[t] : 1.0F;
-    HWY_DYNAMIC_DISPATCH(trellis_extend)
-    (bits_, least_.data(), values_.data(), x[t], weight, cost_.data());
-  };
   from_.resize(static_cast<size_t>(n) * groups);
-  std::fill(least_.begin(), least_.end(),
+  std::fill(before_.begin(), before_.end(),
             overlap == kFree ? 0.0F : std::numeric_limits<float>::infinity());
-  if (overlap != kFree) least_[static_cast<size_t>(overlap)] = 0;
-  step(0);
-  for (int64_t t = 1; t < n; ++t) {
-    HWY_DYNAMIC_DISPATCH(trellis_reduce)
-    (bits_, cost_.data(), least_.data(), from_.data() + static_cast<size_t>(t) * groups);
-    step(t);
+  if (overlap != kFree) before_[static_cast<size_t>(overlap)] = 0;
+  for (int64_t t = 0; t < n; ++t) {
+    HWY_DYNAMIC_DISPATCH(trellis_step)
+    (bits_, before_.data(), values_.data(), x[t], weights != nullptr ? weights[t] : 1.0F,
+     least_.data(), from_.data() + static_cast<size_t>(t) * groups);
+    std::swap(before_, least_);
   }
-  size_t last = 0;
+  // The best state of column t with the low bits `group`.
+  const auto state = [&](int64_t t, size_t group) {
+    return from_[static_cast<size_t>(t) * groups + group] * groups + group;
+  };
+  size_t last = state(n - 1, static_cast<size_t>(std::max(overlap, 0)));
   if (overlap == kFree) {
-    last = static_cast<size_t>(std::min_element(cost_.begin(), cost_.end()) - cost_.begin());
-  } else {
-    last = static_cast<size_t>(overlap);
-    for (size_t j = 1; j < size_t{1} << bits_; ++j) {
-      const size_t other = j * groups + static_cast<size_t>(overlap);
-      if (cost_[other] < cost_[last]) last = other;
+    float least = before_[0];
+    for (size_t group = 1; group < groups; ++group) {
+      const size_t other = state(n - 1, group);
+      if (before_[group] > least || (before_[group] == least && other > last)) continue;
+      least = before_[group];
+      last = other;
     }
   }
   for (int64_t t = n - 1; t >= 0; --t) {
     states[t] = static_cast<uint16_t>(last);
-    const size_t group = last >> bits_;
-    if (t > 0) last = from_[static_cast<size_t>(t) * groups + group] * groups + group;
+    if (t > 0) last = state(t - 1, last >> bits_);
   }
 }
 

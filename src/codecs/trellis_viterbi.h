@@ -20,8 +20,8 @@ class TrellisSearch {
   //   weights [n] or nullptr: all 1
   // Tail-biting in two passes: the free best path of the numbers turned by n / 2 gives the
   // register's content at the seam, from which the second pass starts and to which it returns. The
-  // exact best path would need a pass for each content. Paths of fewer than 128 bits, where the seam
-  // is never far, take the best of up to 15 turns. O(n 2^16) time, n 2^(16 - bits) bytes.
+  // exact best path would need a pass for each content. Paths of fewer than 128 bits, where the
+  // seam is never far, take the best of up to 15 turns. O(n 2^16) time, n 2^(16 - bits) bytes.
   // Tseng et al. 2024 (QTIP), arXiv:2406.11235, section 3.2 and algorithm 4.
   void closed_path(const float* x, const float* weights, int64_t n, uint16_t* states);
 
@@ -33,8 +33,10 @@ class TrellisSearch {
 
   int bits_;
   const std::vector<float>& values_;
-  std::vector<float> cost_;    // [2^16] of the best path that ends in a state
-  std::vector<float> least_;   // [2^(16 - bits)] of the states that lead to the same next ones
+  // [2^(16 - bits)] of the states that lead to the same next ones: the least cost of a path to one
+  // of them, before a step and after it.
+  std::vector<float> before_;
+  std::vector<float> least_;
   std::vector<uint8_t> from_;  // [n][2^(16 - bits)]: the high bits of the best of them
 };
 

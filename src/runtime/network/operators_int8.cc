@@ -8,12 +8,10 @@
 #include "runtime/kernels/conv_int8.h"
 #include "runtime/kernels/conv_shift.h"
 #include "runtime/kernels/int8_elementwise.h"
-#include "runtime/kernels/pool.h"
 #include "runtime/network/integer_layer.h"
-#include "runtime/network/network_operator.h"
+#include "runtime/network/pools.h"
 #include "runtime/network/strided_loop.h"
 #include "runtime/network/unary.h"
-#include "runtime/network/window.h"
 
 namespace bitsmith {
 namespace {
@@ -207,17 +205,12 @@ class Int8Lookup final : public NetworkStep {
 
 class Int8MaxPool final : public NetworkStep {
  public:
-  Int8MaxPool(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
-    set_window(window_axes(node, x_.shape, node.integers("kernel")), shape_);
-    shape_.channels = x_.shape[1];
-  }
+  Int8MaxPool(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)), y_(p.output(node)), shape_(pool_shape(node, x_.shape)) {}
 
   void run(NetworkFrame& frame) const override {
-    const int64_t in = shape_.height * shape_.width * shape_.channels;
-    const int64_t out = shape_.out_height() * shape_.out_width() * shape_.channels;
-    frame.pool->run(x_.extents(frame)[0], [&](int64_t i, int) {
-      max_pool(shape_, x_.codes(frame) + i * in, 1, y_.codes(frame) + i * out);
-    });
+    pool_images(frame, shape_, x_.extents(frame)[0], x_.codes(frame), y_.codes(frame),
+                [&](const uint8_t* x, uint8_t* y) { max_pool(shape_, x, 1, y); });
   }
   std::string_view kernel_name() const override { return "int8 pool"; }
 
@@ -231,23 +224,16 @@ class Int8WindowMean final : public NetworkStep {
  public:
   Int8WindowMean(NetworkPreparation& p, const Node& node)
       : x_(p.input(node, 0)), y_(p.output(node)) {
-    PoolShape shape;
-    set_window(window_axes(node, x_.shape, node.integers("kernel")), shape);
-    shape.channels = x_.shape[1];
     const Encoding& x = *x_.encoding;
     const Encoding& y = *y_.encoding;
-    kernel_.emplace(shape, x.scale / y.scale, byte(x.zero), byte(y.zero));
+    kernel_.emplace(pool_shape(node, x_.shape), x.scale / y.scale, byte(x.zero), byte(y.zero));
     kernel_->y_min = byte(y.low);
     kernel_->y_max = byte(y.high);
   }
 
   void run(NetworkFrame& frame) const override {
-    const PoolShape& shape = kernel_->shape;
-    const int64_t in = shape.height * shape.width * shape.channels;
-    const int64_t out = shape.out_height() * shape.out_width() * shape.channels;
-    frame.pool->run(x_.extents(frame)[0], [&](int64_t i, int) {
-      average_pool(*kernel_, x_.codes(frame) + i * in, 1, y_.codes(frame) + i * out);
-    });
+    pool_images(frame, kernel_->shape, x_.extents(frame)[0], x_.codes(frame), y_.codes(frame),
+                [&](const uint8_t* x, uint8_t* y) { average_pool(*kernel_, x, 1, y); });
   }
   std::string_view kernel_name() const override { return "int8 pool"; }
   uint64_t memory_bytes() const override { return kernel_->scales.size() * sizeof(Dyadic); }

@@ -3,9 +3,7 @@
 #include <cmath>
 #include <limits>
 
-#include "runtime/kernels/pool.h"
-#include "runtime/network/network_operator.h"
-#include "runtime/network/window.h"
+#include "runtime/network/pools.h"
 
 namespace bitsmith {
 namespace {
@@ -16,23 +14,18 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 template <bool kMax>
 class Pool final : public NetworkStep {
  public:
-  Pool(NetworkPreparation& p, const Node& node) : x_(p.input(node, 0)), y_(p.output(node)) {
-    set_window(window_axes(node, x_.shape, node.integers("kernel")), shape_);
-    shape_.channels = x_.shape[1];
-  }
+  Pool(NetworkPreparation& p, const Node& node)
+      : x_(p.input(node, 0)), y_(p.output(node)), shape_(pool_shape(node, x_.shape)) {}
 
   void run(NetworkFrame& frame) const override {
-    const int64_t in = shape_.height * shape_.width * shape_.channels;
-    const int64_t out = shape_.out_height() * shape_.out_width() * shape_.channels;
-    frame.pool->run(x_.extents(frame)[0], [&](int64_t i, int) {
-      const float* x = x_.data(frame) + i * in;
-      float* y = y_.data(frame) + i * out;
-      if constexpr (kMax) {
-        max_pool(shape_, x, 1, y);
-      } else {
-        average_pool(shape_, x, 1, y);
-      }
-    });
+    pool_images(frame, shape_, x_.extents(frame)[0], x_.data(frame), y_.data(frame),
+                [&](const float* x, float* y) {
+                  if constexpr (kMax) {
+                    max_pool(shape_, x, 1, y);
+                  } else {
+                    average_pool(shape_, x, 1, y);
+                  }
+                });
   }
 
  private:
