@@ -1,316 +1,21 @@
-// Shift-and-add convolutions: sums of pixels that share a shift, in 16-bit lanes.
+// Shift-and-add convolutions: weights as programs of terms, images as planes.
 #include "runtime/kernels/conv_shift.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <tuple>
 
 #include "core/error.h"
 #include "runtime/kernels/int_panels.h"
-#include "runtime/kernels/targets.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "runtime/kernels/conv_shift.cc"
-#include "hwy/foreach_target.h"
-//
-#include "runtime/kernels/target-inl.h"
-#if HWY_TARGET != HWY_SCALAR
-#include "runtime/kernels/requantize-inl.h"
-#endif
-
-#ifndef BITSMITH_CONV_SHIFT_ONCE_
-#define BITSMITH_CONV_SHIFT_ONCE_
 namespace bitsmith {
 namespace {
-
-using Program = ShiftConv::Program;
-
-// How sums of one output become codes.
-struct CodeScale {
-  Dyadic scale;
-  int32_t zero;
-  int32_t min;
-  int32_t max;
-};
-
-}  // namespace
-}  // namespace bitsmith
-#endif
-
-BITSMITH_BEFORE_NAMESPACE();
-namespace bitsmith {
-namespace HWY_NAMESPACE {
-
-#if HWY_TARGET == HWY_SCALAR
-
-// finish(position, sum) for all positions.
-template <class Finish>
-void for_sums(const Program& program, const int16_t* x, int64_t positions, const Finish& finish) {
-  for (int64_t at = 0; at < positions; ++at) {
-    auto sum = static_cast<uint32_t>(program.start);
-    int32_t part = 0;
-    const int32_t* offset = program.offsets;
-    for (const ShiftConv::Step& step : program.steps) {
-      part <<= step.shift;
-      for (int32_t i = 0; i < step.adds; ++i) part += x[at + *offset++];
-      for (int32_t i = 0; i < step.subtracts; ++i) part -= x[at + *offset++];
-      if (step.exponent < 0) continue;
-      sum += static_cast<uint32_t>(part) << step.exponent;
-      part = 0;
-    }
-    finish(at, static_cast<int32_t>(sum));
-  }
-}
-
-void convolve_shift(const Program& program, const int16_t* x, int64_t positions,
-                    const CodeScale& to, uint8_t* y) {
-  for_sums(program, x, positions, [&](int64_t at, int32_t sum) {
-    y[at] = requantize(sum, to.scale, to.zero, to.min, to.max);
-  });
-}
-
-void convolve_shift_to_sums(const Program& program, const int16_t* x, int64_t positions,
-                            int32_t* y) {
-  for_sums(program, x, positions, [&](int64_t at, int32_t sum) { y[at] = sum; });
-}
-
-#else
-
-using ShortsTag = hn::Repartition<int16_t, BytesTag>;
-using Shorts = hn::Vec<ShortsTag>;
-constexpr auto kLanes = static_cast<int64_t>(hn::MaxLanes(ShortsTag()));  // positions of a vector
-// Each takes three registers: a part, and sums of even and odd positions.
-constexpr size_t kMostVectors = kParts == 1 ? 8 : 4;
-
-// An output at kCount vectors of positions. finish(i, sums of even positions, of odd ones)
-template <size_t kCount, class Finish>
-HWY_INLINE void convolve_positions(const Program& program, const int16_t* HWY_RESTRICT x,
-                                   const Finish& finish) {
-  const ShortsTag d16;
-  const IntsTag d32;
-  Shorts parts[kCount];
-  Ints evens[kCount];
-  Ints odds[kCount];
-  unroll<kCount>([&](auto i) BITSMITH_UNROLLED {
-    parts[i] = hn::Zero(d16);
-    evens[i] = odds[i] = hn::Set(d32, program.start);
-  });
-  const int32_t* HWY_RESTRICT offset = program.offsets;
-  for (const ShiftConv::Step& step : program.steps) {
-    if (step.shift > 0) {
-      unroll<kCount>([&](auto i)
-                         BITSMITH_UNROLLED { parts[i] = hn::ShiftLeftSame(parts[i], step.shift); });
-    }
-    for (const int32_t* end = offset + step.adds; offset != end; ++offset) {
-      const int16_t* HWY_RESTRICT from = x + *offset;
-      unroll<kCount>([&](auto i) BITSMITH_UNROLLED {
-        parts[i] = hn::Add(parts[i], hn::LoadU(d16, from + static_cast<int64_t>(i) * kLanes));
-      });
-    }
-    for (const int32_t* end = offset + step.subtracts; offset != end; ++offset) {
-      const int16_t* HWY_RESTRICT from = x + *offset;
-      unroll<kCount>([&](auto i) BITSMITH_UNROLLED {
-        parts[i] = hn::Sub(parts[i], hn::LoadU(d16, from + static_cast<int64_t>(i) * kLanes));
-      });
-    }
-    if (step.exponent < 0) continue;
-    unroll<kCount>([&](auto i) BITSMITH_UNROLLED {
-      const Ints pair = hn::BitCast(d32, parts[i]);
-      const Ints even = hn::ShiftRight<16>(hn::ShiftLeft<16>(pair));
-      const Ints odd = hn::ShiftRight<16>(pair);
-      evens[i] = hn::Add(evens[i], hn::ShiftLeftSame(even, step.exponent));
-      odds[i] = hn::Add(odds[i], hn::ShiftLeftSame(odd, step.exponent));
-      parts[i] = hn::Zero(d16);
-    });
-  }
-  unroll<kCount>([&](auto i) BITSMITH_UNROLLED {
-    finish(static_cast<int64_t>(i) * kLanes, evens[i], odds[i]);
-  });
-}
-
-// kCount vectors or, if there are fewer, those.
-template <size_t kCount, class Finish>
-HWY_INLINE void convolve_last(const Program& program, const int16_t* x, int64_t positions,
-                              const Finish& finish) {
-  if constexpr (kCount > 1) {
-    if (positions <= static_cast<int64_t>(kCount - 1) * kLanes) {
-      convolve_last<kCount - 1>(program, x, positions, finish);
-      return;
-    }
-  }
-  convolve_positions<kCount>(program, x, finish);
-}
-
-// Reads and writes up to a vector beyond `positions`. finish(position, sums of even positions from
-// there, of odd ones)
-template <class Finish>
-HWY_INLINE void for_sums(const Program& program, const int16_t* x, int64_t positions,
-                         const Finish& finish) {
-  constexpr int64_t kBlock = static_cast<int64_t>(kMostVectors) * kLanes;
-  for (int64_t at = 0; at < positions; at += kBlock) {
-    convolve_last<kMostVectors>(program, x + at, positions - at,
-                                [&](int64_t i, Ints evens, Ints odds)
-                                    BITSMITH_ATTR { finish(at + i, evens, odds); });
-  }
-}
-
-void convolve_shift(const Program& program, const int16_t* x, int64_t positions,
-                    const CodeScale& to, uint8_t* y) {
-  const VectorRequantizer requantizer(to.scale);
-  for_sums(program, x, positions, [&](int64_t at, Ints evens, Ints odds) BITSMITH_ATTR {
-    const Ints even_codes = requantizer(evens, to.zero, to.min, to.max);
-    const Ints odd_codes = requantizer(odds, to.zero, to.min, to.max);
-    const Ints both = hn::Or(even_codes, hn::ShiftLeft<16>(odd_codes));
-    const hn::Rebind<uint8_t, ShortsTag> d8;
-    hn::StoreU(hn::DemoteTo(d8, hn::BitCast(ShortsTag(), both)), d8, y + at);
-  });
-}
-
-void convolve_shift_to_sums(const Program& program, const int16_t* x, int64_t positions,
-                            int32_t* y) {
-  for_sums(program, x, positions, [&](int64_t at, Ints evens, Ints odds) BITSMITH_ATTR {
-    hn::StoreInterleaved2(evens, odds, IntsTag(), y + at);
-  });
-}
-
-using BlockTag = hn::FixedTag<uint8_t, 16>;
-using Block = hn::Vec<BlockTag>;
-
-// Bytes of 8 pixels, 16 channels each, as int16 of a channel, 8 pixels each.
-HWY_INLINE void turn_block(const uint8_t* from, int64_t pixel_step, int16_t* to,
-                           int64_t channel_size, int64_t channels) {
-  const BlockTag d8;
-  const hn::FixedTag<uint8_t, 8> half;
-  const hn::FixedTag<int16_t, 8> d16;
-  // After each round a vector holds twice as many pixels of half as many channels: [0] and [1] the
-  // lower and upper half of those of its inputs.
-  Block pixels[8];
-  unroll<8>([&](auto i) BITSMITH_UNROLLED {
-    pixels[i] = hn::LoadU(d8, from + static_cast<int64_t>(i) * pixel_step);
-  });
-  Block pairs[2][4];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    pairs[0][i] = hn::InterleaveLower(d8, pixels[i], pixels[i + 4]);
-    pairs[1][i] = hn::InterleaveUpper(d8, pixels[i], pixels[i + 4]);
-  });
-  Block fours[4][2];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    constexpr size_t kHalf = decltype(i)::value / 2;
-    constexpr size_t kAt = decltype(i)::value % 2;
-    const Block& a = pairs[kHalf][kAt];
-    const Block& b = pairs[kHalf][kAt + 2];
-    fours[2 * kHalf][kAt] = hn::InterleaveLower(d8, a, b);
-    fours[2 * kHalf + 1][kAt] = hn::InterleaveUpper(d8, a, b);
-  });
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    const Block low = hn::InterleaveLower(d8, fours[i][0], fours[i][1]);
-    const Block high = hn::InterleaveUpper(d8, fours[i][0], fours[i][1]);
-    const auto put = [&](size_t channel, Block two) BITSMITH_UNROLLED {
-      const auto c = static_cast<int64_t>(channel);
-      if (c < channels) {
-        hn::StoreU(hn::PromoteTo(d16, hn::LowerHalf(two)), d16, to + c * channel_size);
-      }
-      if (c + 1 < channels) {
-        hn::StoreU(hn::PromoteTo(d16, hn::UpperHalf(half, two)), d16, to + (c + 1) * channel_size);
-      }
-    };
-    put(i * 4, low);
-    put(i * 4 + 2, high);
-  });
-}
-
-// The inverse: codes of 16 outputs, 8 pixels each, as pixels.
-HWY_INLINE void turn_back(const uint8_t* from, int64_t stride, int64_t outputs, uint8_t* to,
-                          int64_t pixel_step) {
-  const BlockTag d8;
-  const hn::FixedTag<uint8_t, 8> half;
-  Block rows[16];
-  unroll<16>([&](auto i) BITSMITH_UNROLLED {
-    const int64_t o = std::min(static_cast<int64_t>(i), outputs - 1);
-    rows[i] = hn::ZeroExtendVector(d8, hn::LoadU(half, from + o * stride));
-  });
-  Block a[8];  // [8 pixels][outputs i and i + 8]
-  unroll<8>([&](auto i)
-                BITSMITH_UNROLLED { a[i] = hn::InterleaveLower(d8, rows[i], rows[i + 8]); });
-  Block b[2][4];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    b[0][i] = hn::InterleaveLower(d8, a[i], a[i + 4]);
-    b[1][i] = hn::InterleaveUpper(d8, a[i], a[i + 4]);
-  });
-  Block c[4][2];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    constexpr size_t kHalf = decltype(i)::value / 2;
-    constexpr size_t kAt = decltype(i)::value % 2;
-    c[2 * kHalf][kAt] = hn::InterleaveLower(d8, b[kHalf][kAt], b[kHalf][kAt + 2]);
-    c[2 * kHalf + 1][kAt] = hn::InterleaveUpper(d8, b[kHalf][kAt], b[kHalf][kAt + 2]);
-  });
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    const auto put = [&](int64_t pixel, Block codes) BITSMITH_UNROLLED {
-      uint8_t* HWY_RESTRICT out = to + pixel * pixel_step;
-      if (HWY_LIKELY(outputs == 16)) {
-        hn::StoreU(codes, d8, out);
-      } else {
-        HWY_ALIGN uint8_t all[16];
-        hn::Store(codes, d8, all);
-        std::memcpy(out, all, static_cast<size_t>(outputs));
-      }
-    };
-    put(static_cast<int64_t>(i) * 2, hn::InterleaveLower(d8, c[i][0], c[i][1]));
-    put(static_cast<int64_t>(i) * 2 + 1, hn::InterleaveUpper(d8, c[i][0], c[i][1]));
-  });
-}
-
-#endif  // HWY_TARGET != HWY_SCALAR
-
-// `count` pixels, `pixel_step` bytes apart, of up to 16 channels, into planes of int16.
-void turn_pixels(const uint8_t* from, int64_t pixel_step, int64_t count, int64_t channels,
-                 int16_t* to, int64_t channel_size) {
-  int64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
-  for (; i + 8 <= count; i += 8) {
-    turn_block(from + i * pixel_step, pixel_step, to + i, channel_size, channels);
-  }
-#endif
-  for (; i < count; ++i) {
-    for (int64_t c = 0; c < channels; ++c) to[i + c * channel_size] = from[i * pixel_step + c];
-  }
-}
-
-// The inverse for codes: planes of up to 16 outputs into pixels.
-void turn_codes(const uint8_t* from, int64_t stride, int64_t count, int64_t outputs, uint8_t* to,
-                int64_t pixel_step) {
-  int64_t i = 0;
-#if HWY_TARGET != HWY_SCALAR
-  for (; i + 8 <= count; i += 8) {
-    turn_back(from + i, stride, outputs, to + i * pixel_step, pixel_step);
-  }
-#endif
-  for (; i < count; ++i) {
-    for (int64_t o = 0; o < outputs; ++o) to[i * pixel_step + o] = from[i + o * stride];
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace bitsmith
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
-namespace bitsmith {
-namespace {
-
-HWY_EXPORT(convolve_shift);
-HWY_EXPORT(convolve_shift_to_sums);
-HWY_EXPORT(turn_pixels);
-HWY_EXPORT(turn_codes);
 
 constexpr int64_t kTogether = 16;  // channels or outputs of a task
 // Planes of the images that are worked on at a time, as far as one allows: in the L2 cache.
 constexpr int64_t kPlaneBytes = 256 * 1024;
 constexpr int64_t kMostImages = 64;
 constexpr int64_t kMostCode = 255;
-// What vectors may read or write beyond the end.
-constexpr int64_t kSlack = 64;
 
 int64_t images_together(const ConvShape& shape) {
   const int64_t bytes = shape.channels * ConvPlanes(shape, 1).channel_size * 2;
@@ -493,9 +198,8 @@ void ShiftConv::make_planes(const uint8_t* x, int64_t images, int64_t first,
   const int64_t channels = std::min(kTogether, shape_.channels - first);
   int16_t* const to = planes + first * planes_.channel_size;
   if (!shape_.is_padded() && shape_.stride_h == 1 && shape_.stride_w == 1) {  // all end to end
-    HWY_DYNAMIC_DISPATCH(turn_pixels)
-    (x + first, shape_.channels, images * shape_.height * shape_.width, channels, to,
-     planes_.channel_size);
+    turn_pixels(x + first, shape_.channels, images * shape_.height * shape_.width, channels, to,
+                planes_.channel_size);
     return;
   }
   for (int64_t row = 0; row < images * shape_.height; ++row) {
@@ -505,9 +209,9 @@ void ShiftConv::make_planes(const uint8_t* x, int64_t images, int64_t first,
       const int64_t at =
           image * planes_.image_size +
           planes_.offset(shape_, row % shape_.height + shape_.pad_top, col + shape_.pad_left);
-      HWY_DYNAMIC_DISPATCH(turn_pixels)
-      (from + col * shape_.channels, shape_.stride_w * shape_.channels,
-       ceil_div(shape_.width - col, shape_.stride_w), channels, to + at, planes_.channel_size);
+      turn_pixels(from + col * shape_.channels, shape_.stride_w * shape_.channels,
+                  ceil_div(shape_.width - col, shape_.stride_w), channels, to + at,
+                  planes_.channel_size);
     }
   }
 }
@@ -518,30 +222,27 @@ void ShiftConv::make_outputs(const int16_t* planes, int64_t images, int64_t firs
   thread_local std::vector<uint8_t> scratch;
   const int64_t outputs = std::min(kTogether, shape_.outputs - first);
   const int64_t positions = planes_.positions(images);
-  const int64_t stride = ceil_div(positions, kSlack) * kSlack + kSlack;
+  const int64_t stride = ceil_div(positions, kShiftSlack) * kShiftSlack + kShiftSlack;
   if (scratch.size() < static_cast<size_t>(outputs * stride)) {
     scratch.resize(static_cast<size_t>(outputs * stride));
   }
   for (int64_t o = 0; o < outputs; ++o) {
-    const CodeScale to{scales_[static_cast<size_t>(first + o)], y_zero_, y_min_, y_max_};
-    HWY_DYNAMIC_DISPATCH(convolve_shift)
-    (program(first + o), planes, positions, to, scratch.data() + o * stride);
+    const ShiftToCodes to{scales_[static_cast<size_t>(first + o)], y_zero_, y_min_, y_max_};
+    convolve_shift(program(first + o), planes, positions, to, scratch.data() + o * stride);
   }
   for_rows(images, [&](int64_t position, int64_t pixel, int64_t count) {
-    HWY_DYNAMIC_DISPATCH(turn_codes)
-    (scratch.data() + position, stride, count, outputs, y + pixel * shape_.outputs + first,
-     shape_.outputs);
+    turn_codes(scratch.data() + position, stride, count, outputs,
+               y + pixel * shape_.outputs + first, shape_.outputs);
   });
 }
 
 void ShiftConv::make_outputs(const int16_t* planes, int64_t images, int64_t first, float* y) const {
   thread_local std::vector<int32_t> scratch;
   const int64_t positions = planes_.positions(images);
-  const auto needed = static_cast<size_t>(positions + 2 * kSlack);
+  const auto needed = static_cast<size_t>(positions + 2 * kShiftSlack);
   if (scratch.size() < needed) scratch.resize(needed);
   for (int64_t o = first; o < std::min(shape_.outputs, first + kTogether); ++o) {
-    HWY_DYNAMIC_DISPATCH(convolve_shift_to_sums)
-    (program(o), planes, positions, scratch.data());
+    convolve_shift(program(o), planes, positions, scratch.data());
     const float scale = number_scales_[static_cast<size_t>(o)];
     for_rows(images, [&](int64_t position, int64_t pixel, int64_t count) {
       for (int64_t i = 0; i < count; ++i) {
@@ -567,7 +268,7 @@ void ShiftConv::for_rows(int64_t images, const Body& body) const {
   }
 }
 
-ShiftConv::Program ShiftConv::program(int64_t output) const {
+ShiftProgram ShiftConv::program(int64_t output) const {
   const auto o = static_cast<size_t>(output);
   const auto begin = static_cast<size_t>(first_step_[o]);
   const auto end = static_cast<size_t>(first_step_[o + 1]);
@@ -586,7 +287,7 @@ template <class Y>
 void ShiftConv::run_all(const uint8_t* x, int64_t images, Y* y, ThreadPool& pool) const {
   thread_local std::vector<int16_t> scratch;
   const auto size = static_cast<size_t>(shape_.channels * planes_.channel_size);
-  if (scratch.size() < size + kSlack) scratch.resize(size + kSlack);
+  if (scratch.size() < size + kShiftSlack) scratch.resize(size + kShiftSlack);
   int16_t* const planes = scratch.data();
   if (shape_.is_padded()) std::fill_n(planes, size, int16_t{x_zero_});
   for (int64_t begin = 0; begin < images; begin += planes_.images) {
@@ -611,4 +312,3 @@ void ShiftConv::run(const uint8_t* x, int64_t images, float* y, ThreadPool& pool
 }
 
 }  // namespace bitsmith
-#endif

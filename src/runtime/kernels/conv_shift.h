@@ -9,6 +9,7 @@
 
 #include "runtime/kernels/conv_integer.h"
 #include "runtime/kernels/conv_planes.h"
+#include "runtime/kernels/shift_program.h"
 
 namespace bitsmith {
 
@@ -53,27 +54,11 @@ class ShiftConv {
   std::string_view name() const { return "int8 shift-and-add convolution"; }
   int64_t memory_bytes() const;
 
-  // Some terms of an output with one exponent, into a sum of 16 bits:
-  //     part = part << shift;  part += x at `adds` offsets;  part -= x at `subtracts` offsets
-  //     and, if exponent >= 0:  sum += part << exponent;  part = 0
-  struct Step {
-    int16_t shift = 0;
-    int16_t exponent = -1;
-    int32_t adds = 0;
-    int32_t subtracts = 0;
-  };
-  // Of one output channel.
-  struct Program {
-    std::span<const Step> steps;
-    const int32_t* offsets;  // of all steps, one after the other
-    int32_t start;           // the sum before the first
-  };
-
  private:
   template <class Y>
   void run_all(const uint8_t* x, int64_t images, Y* y, ThreadPool& pool) const;
   void add_output(std::span<const int32_t> weights, int64_t first_channel);
-  Program program(int64_t output) const;
+  ShiftProgram program(int64_t output) const;
   void make_planes(const uint8_t* x, int64_t images, int64_t first, int16_t* planes) const;
   void make_outputs(const int16_t* planes, int64_t images, int64_t first, uint8_t* y) const;
   void make_outputs(const int16_t* planes, int64_t images, int64_t first, float* y) const;
@@ -91,7 +76,7 @@ class ShiftConv {
   std::vector<Dyadic> scales_;        // [outputs]; empty if results are numbers
   std::vector<float> number_scales_;  // [outputs]; empty if results are codes
   std::vector<int32_t> bias_;         // [outputs], less x_zero * the sum of the weights
-  std::vector<Step> steps_;
+  std::vector<ShiftStep> steps_;
   std::vector<int32_t> offsets_;       // [terms], of int16 from a position
   std::vector<int64_t> first_step_;    // [outputs + 1]
   std::vector<int64_t> first_offset_;  // [outputs]
