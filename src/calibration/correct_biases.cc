@@ -79,7 +79,7 @@ void add_missing_biases(Model& model) {
 }
 
 int correct_biases(Model& coded, const Model& original, const CalibrationInputs& inputs,
-                   ThreadPool& pool) {
+                   ThreadPool& pool, MeanInputs means) {
   const Graph& graph = coded.graph;
   std::vector<int> uses(graph.values.size(), 0);
   for (const Node& node : graph.nodes) {
@@ -109,8 +109,15 @@ int correct_biases(Model& coded, const Model& original, const CalibrationInputs&
     std::vector<float> difference = coded.parameter(weight).decode_all();
     const std::vector<float> own = original.parameter(weight).decode_all();
     for (size_t k = 0; k < own.size(); ++k) difference[k] -= own[k];
-    if (std::ranges::all_of(difference, [](float d) { return d == 0; })) continue;
-    const std::vector<double> shift = mean_outputs(graph, node, difference, images[i], pool);
+    std::vector<double> image = images[i];
+    if (means == MeanInputs::kCoded) image = mean_images(coded, {&values[i], 1}, inputs, pool)[0];
+    std::vector<double> shift = mean_outputs(graph, node, difference, image, pool);
+    if (image != images[i]) {
+      for (size_t k = 0; k < image.size(); ++k) image[k] -= images[i][k];
+      const std::vector<double> moved = mean_outputs(graph, node, own, image, pool);
+      for (size_t o = 0; o < shift.size(); ++o) shift[o] += moved[o];
+    }
+    if (std::ranges::all_of(shift, [](double s) { return s == 0; })) continue;
     std::vector<float> bias = coded.parameter(graph.value(node.inputs[2]).name).decode_all();
     for (size_t o = 0; o < bias.size(); ++o) bias[o] = static_cast<float>(bias[o] - shift[o]);
     const Value& value = graph.value(node.inputs[2]);

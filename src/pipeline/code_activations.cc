@@ -44,7 +44,8 @@ CodedActivations code_activations(const Model& coded, const Model& floats, const
   result.model = coded;
   if (codes.correct_biases) {
     add_missing_biases(result.model);
-    result.biases = correct_biases(result.model, floats, inputs_of(*images), pool);
+    result.biases = correct_biases(result.model, floats, inputs_of(*images), pool,
+                                   codes.reestimate ? MeanInputs::kCoded : MeanInputs::kOriginal);
   }
   const std::vector<QuantizationSite> sites = find_quantization_sites(result.model.graph);
   const bool observes = codes.observer.part != nullptr;
@@ -55,6 +56,8 @@ CodedActivations code_activations(const Model& coded, const Model& floats, const
                            {codes.observer.part, codes.observer.options}, codes.bits, pool, bytes)
           : batch_norm_ranges(unfolded, sites, codes.sigmas);
   insert_quantization(result.model, sites, ranges, codes.bits);
+  // The checkpoint's writer gives pages back as it goes.
+  settle_buffers(result.model);
   for (const QuantizationSite& site : sites) result.values += static_cast<int>(site.values.size());
   return result;
 }

@@ -159,9 +159,13 @@ Job::Job(const CompressRequest& r)
 std::vector<Scheme> Job::candidates_of(size_t t) const {
   const MatrixTask& task = tasks[t];
   const Shape& shape = task.tensor->shape;
-  const bool is_end = t == 0 || t + 1 == tasks.size();
-  const bool is_depthwise = shape.size() > 2 && shape[1] == 1 && task.uses.front().groups > 1;
-  return recipe.candidates_for(is_end, is_depthwise);
+  int64_t weights = 0;
+  for (const MatrixTask& other : tasks) weights += other.shape().rows * other.shape().cols;
+  LayerTraits layer;
+  layer.is_end = t == 0 || t + 1 == tasks.size();
+  layer.is_depthwise = shape.size() > 2 && shape[1] == 1 && task.uses.front().groups > 1;
+  layer.is_small = is_small_layer(task.shape().rows * task.shape().cols, weights);
+  return recipe.candidates_for(layer);
 }
 
 std::optional<uint64_t> Job::matrix_budget(const Budget& budget) const {

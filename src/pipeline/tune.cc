@@ -227,8 +227,13 @@ class TuneJob {
     std::map<std::string, Scheme> result;
     const std::vector<TunedParameter*> matrices = network_.matrices();
     for (const TunedParameter* matrix : matrices) {
-      const bool is_end = matrix == matrices.front() || matrix == matrices.back();
-      const auto codes = recipe_.candidates_for(is_end, depthwise.contains(matrix->id));
+    int64_t weights = 0;
+    for (const TunedParameter* matrix : matrices) weights += matrix->numbers.numel();
+      LayerTraits layer;
+      layer.is_end = matrix == matrices.front() || matrix == matrices.back();
+      layer.is_depthwise = depthwise.contains(matrix->id);
+      layer.is_small = is_small_layer(matrix->numbers.numel(), weights);
+      const auto codes = recipe_.candidates_for(layer);
       if (!codes.empty()) result[matrix->name] = codes.front();
     }
     return result;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <sstream>
 #include <toml.hpp>
 
@@ -187,11 +188,15 @@ std::vector<CodeException> read_exceptions(const json& definition, const json& c
   }
   std::vector<CodeException> result;
   for (const json& table : tables) {
+    const std::map<std::string, bool LayerTraits::*, std::less<>> known = {
+        {"ends", &LayerTraits::is_end},
+        {"depthwise", &LayerTraits::is_depthwise},
+        {"small", &LayerTraits::is_small}};
     const std::string layers = table.is_object() ? text(table, "layers") : "";
-    if (layers != "ends" && layers != "depthwise") {
+    if (!known.contains(layers)) {
       fail(ErrorCode::kInvalidArgument,
-           "recipe: except.layers must be 'ends' (the first and the last) or 'depthwise', it is "
-           "'{}'",
+           "recipe: except.layers must be 'ends' (the first and the last), 'depthwise' or 'small' "
+           "(less than a hundredth of the weights), it is '{}'",
            layers);
     }
     json own = code;
@@ -204,14 +209,13 @@ std::vector<CodeException> read_exceptions(const json& definition, const json& c
            "recipe: an [[except]] table gives one code to its layers, this one {}",
            own_schemes.size());
     }
-    using Layers = CodeException::Layers;
-    result.push_back({layers == "ends" ? Layers::kEnds : Layers::kDepthwise, own_schemes[0]});
+    result.push_back({known.at(layers), own_schemes[0]});
   }
   return result;
 }
 
 ActivationCodes read_activations(const json& table) {
-  expect_keys(table, "activations", {"bits", "observer", "sigmas", "correct_biases"});
+  expect_keys(table, "activations", {"bits", "observer", "sigmas", "correct_biases", "reestimate"});
   ActivationCodes codes;
   codes.bits = static_cast<int>(whole(table, "activations", "bits", 8, 2, 8));
   if (table.contains("observer") == table.contains("sigmas")) {
@@ -229,11 +233,18 @@ ActivationCodes read_activations(const json& table) {
     }
     codes.sigmas = sigmas.get<double>();
   }
-  if (table.contains("correct_biases")) {
-    if (!table["correct_biases"].is_boolean()) {
-      fail(ErrorCode::kInvalidArgument, "recipe: activations.correct_biases must be true or false");
+  const auto flag = [&](const char* key) {
+    if (!table.contains(key)) return false;
+    if (!table[key].is_boolean()) {
+      fail(ErrorCode::kInvalidArgument, "recipe: activations.{} must be true or false", key);
     }
-    codes.correct_biases = table["correct_biases"].get<bool>();
+    return table[key].get<bool>();
+  };
+  codes.correct_biases = flag("correct_biases");
+  codes.reestimate = flag("reestimate");
+  if (codes.reestimate && !codes.correct_biases) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: activations.reestimate is a way to correct biases: set correct_biases too");
   }
   return codes;
 }
@@ -271,11 +282,10 @@ void check_tuned(const Recipe& recipe, const json& definition) {
 
 }  // namespace
 
-std::vector<Scheme> Recipe::candidates_for(bool is_end, bool is_depthwise) const {
+std::vector<Scheme> Recipe::candidates_for(const LayerTraits& layer) const {
   std::vector<Scheme> result = candidates;
   for (const CodeException& exception : exceptions) {
-    const bool ends = exception.layers == CodeException::Layers::kEnds;
-    if (ends ? is_end : is_depthwise) result = {exception.scheme};
+    if (layer.*exception.layers) result = {exception.scheme};
   }
   return result;
 }

@@ -29,12 +29,22 @@ struct ActivationCodes {
   Chosen<ObserverMethod> observer;  // of images; nullptr: ranges come from batch norms
   double sigmas = 0;                // then: how far they reach
   bool correct_biases = false;      // of the errors of coded weights
+  bool reestimate = false;          // means layer after layer: MeanInputs::kCoded
 };
+
+// What [[except]] tables tell layers apart by.
+struct LayerTraits {
+  bool is_end = false;        // it has the first or the last matrix
+  bool is_depthwise = false;  // a convolution of one channel each
+  bool is_small = false;      // see is_small_layer()
+};
+
+// Less than a hundredth of the weights of all matrices.
+inline bool is_small_layer(int64_t weights, int64_t all) { return weights < all / 100; }
 
 // Layers that get other codes than the rest.
 struct CodeException {
-  enum class Layers { kEnds, kDepthwise };  // the first and the last matrix; one channel each
-  Layers layers = Layers::kEnds;
+  bool LayerTraits::*layers = nullptr;  // those that have this
   Scheme scheme;
 };
 
@@ -56,8 +66,7 @@ struct Recipe {
   nlohmann::json definition;           // all of it, as it goes into the checkpoint
 
   // The candidates of a matrix, exceptions applied.
-  //   is_end: it is the first or the last;  is_depthwise: of a convolution of one channel each
-  std::vector<Scheme> candidates_for(bool is_end, bool is_depthwise) const;
+  std::vector<Scheme> candidates_for(const LayerTraits& layer) const;
 };
 
 // `name` is a built-in recipe or the path of a TOML file. `overrides` are "key.path=value" with a

@@ -275,7 +275,9 @@ TEST(Recipes, WrongTypesAndShapesAreNamed) {
       {"activations={sigmas=6, observer={id='mse'}}", "needs an observer"},
       {"activations={observer='mse'}", "'activations.observer' needs an id"},
       {"activations={observer={id='mse', step=3}}", "'step'"},
-      {"activations={sigmas=6, correct_biases=1}", "correct_biases must be true or false"}};
+      {"activations={sigmas=6, correct_biases=1}", "correct_biases must be true or false"},
+      {"activations={sigmas=6, reestimate=1}", "reestimate must be true or false"},
+      {"activations={sigmas=6, reestimate=true}", "set correct_biases too"}};
   for (const auto& [text, message] : cases) {
     EXPECT_THAT(refusal({text}), HasSubstr(message)) << text;
   }
@@ -285,10 +287,19 @@ TEST(Recipes, ExceptionsHaveTheKeysOfTheRest) {
   const Recipe recipe = load_recipe(
       "clip", {"except=[{layers='ends', bits=8}, {layers='depthwise', bits=6, group=0}]"});
   ASSERT_EQ(recipe.exceptions.size(), 2u);
-  EXPECT_EQ(recipe.exceptions[0].layers, CodeException::Layers::kEnds);
+  EXPECT_EQ(recipe.exceptions[0].layers, &LayerTraits::is_end);
   EXPECT_EQ(recipe.exceptions[0].scheme.label(), "int8 g64");
   EXPECT_EQ(recipe.exceptions[1].scheme.label(), "int6 row");
   EXPECT_EQ(recipe.candidates[0].label(), "int4 g64");
+  EXPECT_EQ(recipe.candidates_for({})[0].label(), "int4 g64");
+  EXPECT_EQ(recipe.candidates_for({.is_end = true})[0].label(), "int8 g64");
+  // The last one counts.
+  EXPECT_EQ(recipe.candidates_for({.is_end = true, .is_depthwise = true})[0].label(), "int6 row");
+  const Recipe small = load_recipe("clip", {"except=[{layers='small', bits=8}]"});
+  EXPECT_EQ(small.candidates_for({.is_small = true})[0].label(), "int8 g64");
+  EXPECT_EQ(small.candidates_for({.is_end = true})[0].label(), "int4 g64");
+  EXPECT_TRUE(is_small_layer(9, 1000));
+  EXPECT_FALSE(is_small_layer(10, 1000));
 }
 
 TEST(Recipes, ActivationsAreReadAndChecked) {
