@@ -45,6 +45,7 @@ const std::vector<Row>& rows() {
       {"pot", {{"bits", 4}, {"group", 64}}, 20},
       {"pot", {{"bits", 3}, {"zero", false}, {"group", 64}}, 20},
       {"apot", {{"bits", 4}, {"group", 64}}, 20},
+      {"subsetq", {{"bits", 4}, {"group", 64}}, 20},
       {"log2", {{"bits", 4}, {"group", 64}}, 20},
       {"power", {{"bits", 4}, {"group", 64}}, 20},
       {"codebook", {{"bits", 1}, {"scope", "tensor"}}, 0, 0.3634},

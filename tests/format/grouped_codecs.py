@@ -298,5 +298,23 @@ def decode_planes(data, rows, columns, options):
                         planes + (1 if options["mean"] else 0), levels)
 
 
-DECODERS.update({"codebook": decode_codebook, "ternary": decode_ternary, "binary": decode_binary,
+UNIVERSE = (0, 1, 2, 3, 4, 6, 8, 9, 12, 16, 17, 18, 20, 24, 32)
+
+
+def decode_subsetq(data, rows, columns, options):
+    bits = options["bits"]
+    tensor = Grouped(data, rows, columns, bit_planes(bits), options["group"], 2, (2,))
+    chosen = int.from_bytes(data[:2], "little")
+    count = 2 ** (bits - 1)
+    magnitudes = [float(u) for i, u in enumerate(UNIVERSE) if chosen >> i & 1][:count]
+    levels = with_signs(magnitudes + [0.0] * (count - len(magnitudes)))
+    result = numpy.empty((rows, columns), "<f4")
+    for row in range(rows):
+        for column in range(columns):
+            scale = f16(tensor.parameter(row, column // tensor.group_columns, 0))
+            result[row, column] = scale * numpy.float32(levels[tensor.code(row, column)])
+    return result
+
+
+DECODERS.update({"codebook": decode_codebook, "subsetq": decode_subsetq, "ternary": decode_ternary, "binary": decode_binary,
                  "planes": decode_planes})

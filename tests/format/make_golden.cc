@@ -305,6 +305,13 @@ void write_tables(const std::filesystem::path& folder) {
                  {"planes", {{"planes", 4}, {"digit", "bit"}, {"mean", true}, {"group", 64}}}});
 }
 
+void write_subsets(const std::filesystem::path& folder) {
+  write_encoded(folder / "subsets", 2033,
+                {{"subsetq", {{"bits", 2}, {"group", 32}}},
+                 {"subsetq", {{"bits", 3}, {"group", 16}}},
+                 {"subsetq", {{"bits", 4}}}});
+}
+
 void write_grids(const std::filesystem::path& folder) {
   write_encoded(
       folder / "grids", 2026,
@@ -437,6 +444,7 @@ int main(int argc, char** argv) {
     write_ggml(argv[1], argv[2]);
     write_grids(argv[1]);
     write_tables(argv[1]);
+    write_subsets(argv[1]);
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
