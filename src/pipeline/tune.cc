@@ -7,6 +7,7 @@
 #include "core/output_file.h"
 #include "core/seconds.h"
 #include "core/system_memory.h"
+#include "evaluation/network_classifier.h"
 #include "formats/fold_batch_norm.h"
 #include "images/subset.h"
 #include "pipeline/code_activations.h"
@@ -226,9 +227,9 @@ class TuneJob {
     }
     std::map<std::string, Scheme> result;
     const std::vector<TunedParameter*> matrices = network_.matrices();
-    for (const TunedParameter* matrix : matrices) {
     int64_t weights = 0;
     for (const TunedParameter* matrix : matrices) weights += matrix->numbers.numel();
+    for (const TunedParameter* matrix : matrices) {
       LayerTraits layer;
       layer.is_end = matrix == matrices.front() || matrix == matrices.back();
       layer.is_depthwise = depthwise.contains(matrix->id);
@@ -272,6 +273,7 @@ class TuneJob {
     const auto file = [&](const std::string& part) {
       return read_file(workspace_.folder() / (name + part + ".bin"), kMost);
     };
+    if (record->contains("graph")) reshape(record->at("graph"));
     if (!set_values(network_, file(""))) return false;
     codes_ = codes_from(record->at("codes"), file("-codes"));
     history_ = record->at("history");
@@ -283,13 +285,44 @@ class TuneJob {
     const json codes = codes_record(codes_, bytes);
     workspace_.save_bytes(name, values_of(network_));
     workspace_.save_bytes(name + "-codes", bytes);
-    workspace_.save(name, {{"codes", codes}, {"history", history_}});
+    json record = {{"codes", codes}, {"history", history_}};
+    if (is_reshaped()) record["graph"] = network_.graph().to_json();
+    workspace_.save(name, record);
+  }
+
+  // Whether a step took channels out of the network.
+  bool is_reshaped() const {
+    return !std::ranges::equal(network_.parameters(), teacher_.parameters(), {},
+                               &TunedParameter::shape, &TunedParameter::shape);
+  }
+
+  // Gives the network the graph of a record; its values are set afterwards.
+  void reshape(const json& graph) {
+    Model model = network_.model();
+    model.graph = Graph::from_json(graph);
+    for (const ValueId id : model.graph.parameters()) {
+      const Value& value = model.graph.value(id);
+      model.parameters.at(value.name).shape = value.shape;
+      replace_parameter(model, value.name, at::zeros(value.shape));
+    }
+    network_ = TunedNetwork(std::move(model));
+  }
+
+  // Of the network that is written: the softmax that ended the original ends it.
+  Graph written_graph() const {
+    if (!is_reshaped()) return graph_;
+    Graph graph = network_.graph();
+    const Node& last = graph_.nodes.back();
+    if (last.op == "softmax" && logits_of(graph_) != graph_.outputs[0]) {
+      graph.outputs[0] = graph.add_node(last.op, last.name, {graph.outputs[0]}, last.attributes);
+    }
+    return graph;
   }
 
   // Writes, checks and describes the file.
   void write(CompressReport& report) {
     Model tuned = network_.to_model();
-    tuned.graph = graph_;
+    tuned.graph = written_graph();
     for (const auto& [name, coded] : codes_) {
       CodedTensor& tensor = tuned.parameters.at(name);
       tensor.scheme = coded.scheme;
@@ -354,6 +387,12 @@ class TuneJob {
 
   // The network with its activations as codes too, by images that it was trained with.
   CodedActivations with_coded_activations(const Model& tuned) {
+    if (is_reshaped() && recipe_.activations->observer.part == nullptr) {
+      fail(ErrorCode::kUnsupported,
+           "the recipe '{}' removes channels, so ranges of activations cannot come from the "
+           "original's batch norms: use an observer instead of activations.sigmas",
+           recipe_.id);
+    }
     std::optional<CalibrationSet> images;
     if (recipe_.sequences > 0) {
       CalibrationImages training = *request_.images;
@@ -380,7 +419,7 @@ class TuneJob {
   Progress& progress_;
   ThreadPool pool_;
   Model original_;
-  Graph graph_;  // of the written network: a softmax that ends it stays, losses are of its input
+  Graph graph_;  // with the softmax that may end it; losses are of its input
   TunedNetwork network_;
   TunedNetwork teacher_;
   Split split_;

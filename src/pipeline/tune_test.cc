@@ -126,6 +126,33 @@ TEST_F(Tuned, GoesOnAfterAStopWithTheSameBytes) {
   }
 }
 
+// The first layer makes 4 of 8 channels, the second reads them and makes 4, the last reads those.
+TEST_F(Tuned, SlimmedNetworksAreSmallerAndGoOnAfterAStop) {
+  const std::string recipe = "[[tune]]\nid = \"train\"\n" + kTraining +
+                             "[[tune]]\nid = \"slim\"\ndistillation = 0.5\n" + kTraining +
+                             "[[tune]]\nid = \"prune\"\nsparsity = 0.2\n" + kTraining;
+  const CompressReport report = run(request(recipe, "whole.bitsmith"));
+  const Model model = open_model(folder_ / "whole.bitsmith");
+  EXPECT_EQ(model.parameter("first.weight").shape, (Shape{4, 3, 3, 3}));
+  EXPECT_EQ(model.parameter("second.weight").shape, (Shape{4, 4, 3, 3}));
+  EXPECT_EQ(model.parameter("last.weight").shape, (Shape{3, 64}));
+  EXPECT_EQ(model.graph.nodes.back().op, "softmax");
+  EXPECT_EQ(report.tensor_bytes, model.parameter_bytes());
+  ASSERT_TRUE(report.accuracy);
+  EXPECT_GT(report.accuracy->model.top1.value, 0.8);
+  const CompressRequest stopped = request(recipe, "stopped.bitsmith");
+  for (const char* phase : {"slim", "prune"}) {
+    StopAt progress(phase);
+    EXPECT_THROW(compress(stopped, progress), Error);
+  }
+  run(stopped);
+  EXPECT_EQ(testing::read_bytes(folder_ / "stopped.bitsmith"),
+            testing::read_bytes(folder_ / "whole.bitsmith"));
+  // Ranges of what is no longer there.
+  CompressRequest ranges = request(recipe + "[activations]\nsigmas = 6\n");
+  EXPECT_THROW(run(ranges), Error);
+}
+
 TEST_F(Tuned, AFineTunedNetworkStaysFloat) {
   const CompressReport report = run(request("[[tune]]\nid = \"train\"\n" + kTraining));
   const Model model = open_model(folder_ / "out.bitsmith");

@@ -59,6 +59,23 @@ struct Steps {
               {"every", int64_t{16}, "training steps between two choices of weights", 1, 100000},
               {"regrow", true,
                "pruned weights go on learning and come back when they are large"}})});
+    add({"slim",
+         "channels removed, those of the smallest batch norm scales first, then training: a dense "
+         "network of fewer channels; those that a sum or a join ties to others stay",
+         "Liu et al. 2017 (network slimming), arXiv:1708.06519; differs: no sparsity penalty on "
+         "the "
+         "scales before, filters without a norm are ranked by their own norm",
+         with_training(
+             {{"share", 0.5, "share of the channels that may go that goes", 0, 0.99},
+              {"scope",
+               std::string("layer"),
+               "what a channel is ranked against: its layer, of which the same share goes, or all "
+               "layers (global), which all need a batch norm",
+               -1e300,
+               1e300,
+               {"layer", "global"}},
+              {"keep", 0.1, "share of each layer's channels that stays whatever their rank", 0,
+               1}})});
     add({"quantize", "trains with the weights in the recipe's code",
          "Zhou et al. 2017 (INQ), arXiv:1702.03044; straight-through: Bengio et al. 2013, "
          "arXiv:1308.3432",

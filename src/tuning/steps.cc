@@ -5,6 +5,7 @@
 #include "codecs/mask.h"
 #include "core/error.h"
 #include "reference/executor.h"
+#include "tuning/slimming.h"
 
 namespace bitsmith {
 namespace {
@@ -68,6 +69,31 @@ TuningResult run_prune(TuningState& state, const Options& options) {
   if (pruning.block > 0 || std::abs(static_cast<double>(density.kept) - kept) > 1) {
     prune(state.network, pruning.sparsity, pruning);
   }
+  return result;
+}
+
+void hold_zeros(TunedNetwork& network) {
+  for (TunedParameter* parameter : network.matrices()) {
+    const at::Tensor zeros = parameter->numbers.eq(0);
+    if (!zeros.any().item<bool>()) continue;
+    parameter->held = zeros;
+    parameter->held_values = at::zeros(parameter->shape);
+    parameter->held_learn = false;
+  }
+}
+
+TuningResult run_slim(TuningState& state, const Options& options) {
+  SlimOptions slimming;
+  slimming.share = options.number("share");
+  slimming.global = options.text("scope") == "global";
+  slimming.keep = options.number("keep");
+  const Model model = state.network.to_model();
+  std::vector<SlimSite> sites = find_slim_sites(model.graph);
+  choose_channels(sites, model, state.network.norm_scales(), slimming);
+  state.network = TunedNetwork(slimmed(model, sites));
+  hold_zeros(state.network);
+  TuningResult result;
+  result.training = train(state, options, training_of(options), {}, "slim");
   return result;
 }
 
@@ -140,6 +166,7 @@ struct Methods {
   Methods() {
     add("train", run_train);
     add("prune", run_prune);
+    add("slim", run_slim);
     add("quantize", run_quantize);
     add("share", run_share);
   }
@@ -152,16 +179,6 @@ struct Methods {
 };
 
 const Methods kMethods;
-
-void hold_zeros(TunedNetwork& network) {
-  for (TunedParameter* parameter : network.matrices()) {
-    const at::Tensor zeros = parameter->numbers.eq(0);
-    if (!zeros.any().item<bool>()) continue;
-    parameter->held = zeros;
-    parameter->held_values = at::zeros(parameter->shape);
-    parameter->held_learn = false;
-  }
-}
 
 void release(TunedNetwork& network) {
   for (TunedParameter& parameter : network.parameters()) {

@@ -5,6 +5,7 @@
 #include "core/error.h"
 #include "evaluation/network_classifier.h"
 #include "formats/fold_batch_norm.h"
+#include "tuning/slimming.h"
 
 namespace bitsmith {
 
@@ -54,6 +55,7 @@ TunedNetwork::TunedNetwork(Model model) : model_(std::move(model)) {
   }
   model_.graph.outputs[0] = logits_of(graph);
   remove_dead_nodes(model_.graph);
+  norm_scales_ = batch_norm_scales(model_);
   fold_batch_norms(model_);
   std::set<ValueId> matrices;
   for (const Node& node : graph.nodes) {

@@ -2,6 +2,7 @@
 // held.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,8 @@ class TunedNetwork {
   std::vector<TunedParameter>& parameters() { return parameters_; }
   const std::vector<TunedParameter>& parameters() const { return parameters_; }
   std::vector<TunedParameter*> matrices();
+  // Of the batch norms that were folded, see tuning/slimming.h.
+  const std::map<std::string, std::vector<float>>& norm_scales() const { return norm_scales_; }
 
   // The network with the present values as its parameters, float32.
   Model to_model() const;
@@ -66,6 +69,7 @@ class TunedNetwork {
  private:
   Model model_;
   std::vector<TunedParameter> parameters_;
+  std::map<std::string, std::vector<float>> norm_scales_;
 };
 
 // Gives a parameter of `model` other numbers, float32.
