@@ -13,8 +13,9 @@ void add_missing_biases(Model& model);
 //   kOriginal  what it reads in the original network: only its own weight's error is taken off
 //   kCoded     what it reads in the coded network, layer after layer, with the biases before it
 //              corrected: each channel then has the mean that it has in the original network, which
-//              is what estimating the means of batch norms anew does where they are folded. Needs
-//              images: of 30, it learns what is peculiar to them
+//              is what estimating the means of batch norms anew does where they are folded. No
+//              better by rule: bench/results/images.txt has a network that it helps and one that it
+//              harms
 enum class MeanInputs { kOriginal, kCoded };
 
 // For each convolution and fully connected layer, by the mean over images and pixels of what coding
