@@ -67,6 +67,26 @@ TEST(Outliers, SavesTheRangeOfTheOthers) {
             plain.codec->encoded_bytes(shape, plain.options) + 64 * 10 * 4);
 }
 
+// Columns of four bytes; columns that do not exist, or come twice.
+TEST(Outliers, ReadsWideRowsAndHostileColumns) {
+  const MatrixShape shape{2, 70000};
+  const std::vector<float> w = with_outliers(shape);
+  ThreadPool pool(2);
+  const Scheme scheme = outliers(0.0001, R"({"codec":"int","options":{"bits":2,"group":0}})");
+  auto encoded = encode(scheme, shape, w, pool);
+  EXPECT_EQ(testing::decode(scheme, shape, encoded.bytes, 0, 2), encoded.values);
+  const size_t own = 2 * 7 * 6;  // 7 outliers of each row, of 4 and 2 bytes
+  ASSERT_GT(encoded.bytes.size(), own);
+  std::byte* columns = encoded.bytes.data() + encoded.bytes.size() - own;
+  std::fill_n(columns, 4, std::byte{0xff});  // beyond the row
+  std::copy_n(columns + 8, 4, columns + 4);  // the second is the third
+  const std::vector<float> values = testing::decode(scheme, shape, encoded.bytes, 0, 2);
+  ASSERT_EQ(values.size(), encoded.values.size());
+  int64_t changed = 0;
+  for (size_t i = 0; i < values.size(); ++i) changed += values[i] != encoded.values[i];
+  EXPECT_EQ(changed, 2);  // the two that lost their places
+}
+
 // Columns that are coded together too.
 TEST(Outliers, WorksOverCodecsOfBlocks) {
   const MatrixShape shape{16, 256};

@@ -136,7 +136,8 @@ class SubsetEncoder final : public GroupedEncoder {
   // Chooses the set for all weights in parts of the largest of their groups.
   void prepare(std::span<const float> weights, const FitOptions& fit, ThreadPool&) override {
     const int64_t cols = layout_.shape().cols;
-    const bool weighted = fit.search_steps > 0 && fit.importance != nullptr;
+    const float* importance =
+        fit.search_steps > 0 ? usable_importance(fit.importance, cols) : nullptr;
     Histogram histogram;
     for (size_t begin = 0; begin < weights.size(); begin += static_cast<size_t>(cols)) {
       for (int64_t group = 0; group < layout_.groups; ++group) {
@@ -147,7 +148,8 @@ class SubsetEncoder final : public GroupedEncoder {
         if (largest == 0) continue;
         const double count = std::min(largest * largest, 1e30);
         for (size_t i = 0; i < part.size(); ++i) {
-          const double own = weighted ? fit.importance[static_cast<size_t>(first) + i] : 1.0;
+          const double own =
+              importance != nullptr ? importance[static_cast<size_t>(first) + i] : 1.0;
           histogram.add(std::fabs(static_cast<double>(part[i])) / largest, own * count);
         }
       }

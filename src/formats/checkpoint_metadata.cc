@@ -65,6 +65,10 @@ bool stays_in_header(std::string_view key) {
 std::vector<std::byte> pack_metadata(const std::map<std::string, std::string>& metadata) {
   const std::string message =
       message_of(metadata, [](std::string_view key) { return !stays_in_header(key); });
+  if (message.size() > kMaxMetadataBytes) {
+    fail(ErrorCode::kUnsupported, "checkpoint: there are {} bytes of metadata, at most {} are read",
+         message.size(), kMaxMetadataBytes);
+  }
   return deflate_gzip(std::as_bytes(std::span(message)));
 }
 
@@ -88,9 +92,12 @@ void unpack_metadata(std::span<const std::byte> bytes, const std::string& file,
     at += size;
     return text;
   };
+  std::string last;
   while (at < message.size()) {
     std::string key = take();
     std::string value = take();
+    if (key <= last) corrupt(fmt::format("{} does not come in order", quoted_name(key)));
+    last = key;
     if (stays_in_header(key)) corrupt(fmt::format("{} belongs in the header", quoted_name(key)));
     if (metadata.contains(key)) corrupt(fmt::format("{} is there twice", quoted_name(key)));
     metadata.emplace(std::move(key), std::move(value));

@@ -49,7 +49,7 @@ std::string checksum(std::span<const std::byte> bytes);
 // length of the key (u64 LE), the key, the length of the value, the value.
 std::string metadata_checksum(const std::map<std::string, std::string>& metadata);
 
-// The entries whose keys are not kept in the header (all but "format", kVersion and kChecksum), as
+// kUnsupported for more than kMaxMetadataBytes. The entries whose keys are not kept in the header (all but "format", kVersion and kChecksum), as
 // in the message of metadata_checksum(), compressed by gzip.
 std::vector<std::byte> pack_metadata(const std::map<std::string, std::string>& metadata);
 // Whether an entry stays in the header of a file whose metadata are packed.

@@ -22,14 +22,16 @@ constexpr uint64_t kMaxJsonBytes = uint64_t{64} << 20;
 class Reader {
  public:
   explicit Reader(Safetensors container) : container_(std::move(container)) {
+    if (check_version() < kEntropyVersion) return;
     const auto packed = container_.tensors.find(kPackedMetadata);
-    if (packed == container_.tensors.end()) return;
+    if (packed == container_.tensors.end() || packed->second.dtype != "U8") {
+      corrupt(fmt::format("tensor '{}' is missing or not of bytes", kPackedMetadata));
+    }
     unpack_metadata(packed->second.bytes, container_.file, container_.metadata);
     container_.tensors.erase(packed);
   }
 
   Model read() {
-    check_version();
     check_metadata_checksum();
     Model model;
     model.path = container_.file;
@@ -74,7 +76,7 @@ class Reader {
                            kMaxJsonBytes);
   }
 
-  void check_version() const {
+  int check_version() const {
     const auto format = container_.metadata.find("format");
     if (format == container_.metadata.end() || format->second != kFormat) {
       corrupt("it is no bitsmith checkpoint: metadata 'format' is not 'bitsmith'");
@@ -90,6 +92,7 @@ class Reader {
            "'{}' is of version {} of the format; this bitsmith reads up to {}: use a newer one",
            container_.file, version, kCheckpointVersion);
     }
+    return version;
   }
 
   void check_metadata_checksum() const {

@@ -15,10 +15,11 @@ namespace {
 
 // The median of three runs of 16 tokens; which tokens they are does not matter.
 double tokens_per_s(const Graph& graph, const std::map<std::string, CodedTensor>& parameters,
-                    ThreadPool& pool) {
+                    uint64_t ram_bytes, ThreadPool& pool) {
   constexpr int kTokens = 16;
   Executor executor(graph, parameters, pool, 1);
-  executor.keep_decoded_weights(available_memory_bytes() / 2);  // as `run` does
+  executor.keep_decoded_weights(std::min(available_memory_bytes(), ram_bytes) /
+                                2);  // as `run` does
   Sequence sequence = executor.make_sequence();
   const TokenId token = 0;
   executor.run(sequence, {&token, 1}, Executor::Logits::kLast);  // brings weights into memory
@@ -93,7 +94,7 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows,
     point.rate = images_per_s(network, *data.images, pool);
   } else {
     point.quality = measure_quality(job, network.parameters, windows, pool, progress);
-    point.rate = tokens_per_s(network.graph, network.parameters, pool);
+    point.rate = tokens_per_s(network.graph, network.parameters, request.ram_bytes, pool);
   }
   return point;
 }
@@ -122,8 +123,9 @@ CompareReport compare(const CompressRequest& request, const std::vector<std::str
   report.original_bytes = original.parameter_bytes();
   report.original_bpw = 8 * static_cast<double>(report.original_bytes) /
                         static_cast<double>(original.parameter_count());
-  report.original_rate = data.images ? images_per_s(original, *data.images, pool)
-                                     : tokens_per_s(original.graph, original.parameters, pool);
+  report.original_rate =
+      data.images ? images_per_s(original, *data.images, pool)
+                  : tokens_per_s(original.graph, original.parameters, request.ram_bytes, pool);
   for (const CompressRequest& one : requests) {
     report.points.push_back(measure(one, windows, data, pool, progress));
   }

@@ -72,12 +72,13 @@ Model with_batch_norms_folded(Model model) {
 }
 
 // What the transforms of a recipe make of a model.
-//   inputs: nullptr while the job is planned
-Network transformed(const Model& model, const Recipe& recipe, LayerInputs* inputs, int threads) {
+//   inputs, codes: as in Network; nothing while the job is planned
+Network transformed(const Model& model, const Recipe& recipe, LayerInputs* inputs,
+                    const std::map<std::string, Scheme>& codes, int threads) {
   Network network(model);
   if (recipe.transforms.empty()) return network;
   network.layer_inputs = inputs;
-  if (!recipe.candidates.empty()) network.code = recipe.candidates.front();
+  network.codes = codes;
   ThreadPool pool(threads);
   for (const Chosen<Transform>& transform : recipe.transforms) {
     transform.part->apply(network, transform.options, pool);
@@ -106,7 +107,7 @@ Job::Job(const CompressRequest& r)
       recipe(load_recipe(r.recipe, r.overrides)),
       original(opened(r.model)),
       folded(with_batch_norms_folded(original)),
-      network(transformed(folded, recipe, nullptr, r.threads)),
+      network(transformed(folded, recipe, nullptr, {}, r.threads)),
       model(rewritten_model(folded, network)),
       blocks(find_blocks_to_logits(model.graph)),
       tasks(find_matrices(model, blocks, {})),
@@ -248,7 +249,11 @@ void Job::transform(Workspace& workspace, const CalibrationSet* calibration, Thr
                             request.seed,
                             memory(calibration, has_choice()).activation_bytes(request.ram_bytes)};
       MeasuredInputs inputs(context, *calibration);
-      return transformed(folded, recipe, &inputs, request.threads);
+      std::map<std::string, Scheme> codes;
+      for (const MatrixTask& task : tasks) {
+        if (!task.stays(0)) codes[task.tensor->name] = task.schemes.front();
+      }
+      return transformed(folded, recipe, &inputs, codes, request.threads);
     };
   }
   write_changed_parameters(folded, network, workspace.folder(), pool, progress, model, informed);

@@ -16,11 +16,12 @@ Model model_of(const testing::SmallModel& small) {
 }
 
 MemoryEstimate estimate(const Model& model, const CalibrationSet* calibration, bool sampled = false,
-                        int threads = 2) {
+                        int threads = 2, bool surveyed = true, bool transformed = false) {
   const std::vector<Block> blocks = find_blocks(model.graph);
   const std::vector<MatrixTask> tasks =
       find_matrices(model, blocks, {Scheme("int", {{"bits", 4}, {"group", 32}})});
-  return estimate_memory(model, blocks, tasks, {calibration, sampled, true, false, threads, 5});
+  return estimate_memory(model, blocks, tasks,
+                         {calibration, sampled, surveyed, transformed, threads, 5});
 }
 
 CalibrationSet sizes(int64_t length, int64_t count, int64_t probes) {
@@ -82,6 +83,10 @@ TEST(MemoryEstimate, GrowsWithEverythingThatIsHeld) {
   EXPECT_LT(estimate(model, nullptr).fixed_bytes, base);
   EXPECT_GT(estimate(model, &longer).fixed_bytes, base);
   EXPECT_GT(estimate(model, &set, false, 4).fixed_bytes, base);
+  // Without a survey one second moment is there at a time, unless transforms ask for a block's.
+  const uint64_t plain = estimate(model, &set, false, 2, false).fixed_bytes;
+  EXPECT_LT(plain, base);
+  EXPECT_GT(estimate(model, &set, false, 2, false, true).fixed_bytes, plain);
   nlohmann::json wide = testing::small_config("llama");
   wide["intermediate_size"] = 4096;
   const testing::SmallModel wider(wide, Scheme("f32", nlohmann::json::object()));

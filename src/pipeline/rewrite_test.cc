@@ -48,7 +48,10 @@ struct Rewritten {
       : network(original), pool(threads) {
     UnevenInputs inputs(original.graph);
     network.layer_inputs = &inputs;
-    network.code = Scheme("int", {{"bits", 3}, {"group", 0}});
+    for (const ValueId parameter : original.graph.parameters()) {
+      const Scheme code("int", {{"bits", 3}, {"group", 0}});
+      network.codes[original.graph.value(parameter).name] = code;
+    }
     const Transform& transform = Registry<Transform>::instance().get(id);
     transform.apply(network, Options(transform.info().options, options, id), pool);
     model = rewritten_model(original, network);

@@ -142,8 +142,15 @@ MemoryEstimate training_memory(const TunedNetwork& network, const Recipe& recipe
   int64_t batch = 1;
   for (const auto& step : recipe.tuning) batch = std::max(batch, step.options.integer("batch"));
   const auto shards = static_cast<uint64_t>(ceil_div(batch, kShardImages));
+  // Copies in bfloat16 with their derivatives, for each thread; what codes make of the weights.
+  uint64_t copies = shards + 6;
+  const auto has = [&](const auto& is) { return std::ranges::any_of(recipe.tuning, is); };
+  if (has([](const auto& s) { return s.options.text("precision") == "bfloat16"; })) {
+    copies += std::min(static_cast<uint64_t>(threads), shards);
+  }
+  if (has([](const auto& s) { return s.part->info().id == "quantize"; })) copies += 2;
   MemoryEstimate estimate;
-  estimate.fixed_bytes = kProgramBytes + 4 * (shards + 6) * weights +
+  estimate.fixed_bytes = kProgramBytes + 4 * copies * weights +
                          4 * 3 * uint64_t{kShardImages} * static_cast<uint64_t>(threads) * features;
   estimate.reason = "activations of training";
   return estimate;
@@ -169,6 +176,11 @@ class TuneJob {
     report.recipe = recipe_.id;
     const MemoryEstimate memory = training_memory(network_, recipe_, pool_.threads());
     check_memory(memory, request_.ram_bytes);
+    if (recipe_.activations) {  // refused before any training, if there is nothing to code
+      Model planned = network_.model();
+      planned.graph = graph_;
+      with_activation_nodes(std::move(planned), *recipe_.activations);
+    }
     report.estimated_memory_bytes = memory.fixed_bytes;
     report.resumed = workspace_.resumed();
     report.earlier_seconds = workspace_.earlier_seconds();
@@ -312,9 +324,10 @@ class TuneJob {
   Graph written_graph() const {
     if (!is_reshaped()) return graph_;
     Graph graph = network_.graph();
-    const Node& last = graph_.nodes.back();
-    if (last.op == "softmax" && logits_of(graph_) != graph_.outputs[0]) {
-      graph.outputs[0] = graph.add_node(last.op, last.name, {graph.outputs[0]}, last.attributes);
+    if (logits_of(graph_) == graph_.outputs[0]) return graph;
+    for (const Node& node : graph_.nodes) {  // the softmax
+      if (node.outputs[0] != graph_.outputs[0]) continue;
+      graph.outputs[0] = graph.add_node(node.op, node.name, {graph.outputs[0]}, node.attributes);
     }
     return graph;
   }
@@ -387,24 +400,15 @@ class TuneJob {
 
   // The network with its activations as codes too, by images that it was trained with.
   CodedActivations with_coded_activations(const Model& tuned) {
-    if (is_reshaped() && recipe_.activations->observer.part == nullptr) {
-      fail(ErrorCode::kUnsupported,
-           "the recipe '{}' removes channels, so ranges of activations cannot come from the "
-           "original's batch norms: use an observer instead of activations.sigmas",
-           recipe_.id);
-    }
-    std::optional<CalibrationSet> images;
-    if (recipe_.sequences > 0) {
-      CalibrationImages training = *request_.images;
-      training.dataset = split_.training;
-      CalibrationRequest wanted;
-      wanted.sequences = recipe_.sequences;
-      wanted.seed = request_.seed;
-      wanted.images = &training;
-      images = make_calibration_set(tuned, wanted, pool_, progress_);
-    }
-    return code_activations(tuned, tuned, original_, *recipe_.activations,
-                            images ? &*images : nullptr, request_.ram_bytes, pool_);
+    CalibrationImages training = *request_.images;
+    training.dataset = split_.training;
+    CalibrationRequest wanted;
+    wanted.sequences = recipe_.sequences;
+    wanted.seed = request_.seed;
+    wanted.images = &training;
+    const CalibrationSet images = make_calibration_set(tuned, wanted, pool_, progress_);
+    return code_activations(tuned, tuned, original_, *recipe_.activations, &images,
+                            request_.ram_bytes, pool_);
   }
 
   // Accuracy on the images that were kept apart, by the native executor.

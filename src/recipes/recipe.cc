@@ -263,6 +263,14 @@ void check_tuned(const Recipe& recipe, const json& definition) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: with [[tune]], [calibrate] is for [activations], and there is none");
   }
+  if (!recipe.exceptions.empty() && recipe.candidates.empty()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: [[except]] needs a [code] to be an exception of");
+  }
+  if (recipe.activations && recipe.activations->observer.part == nullptr) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: with [[tune]] batch norms say nothing of what was trained: give [activations] an "
+         "observer instead of sigmas");
+  }
   if (recipe.activations && recipe.activations->correct_biases) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: with [[tune]] biases are trained: leave out activations.correct_biases");

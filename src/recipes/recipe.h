@@ -40,7 +40,7 @@ struct LayerTraits {
 };
 
 // Less than a hundredth of the weights of all matrices.
-inline bool is_small_layer(int64_t weights, int64_t all) { return weights < all / 100; }
+inline bool is_small_layer(int64_t weights, int64_t all) { return 100 * weights < all; }
 
 // Layers that get other codes than the rest.
 struct CodeException {

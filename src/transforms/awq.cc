@@ -36,6 +36,7 @@ class Awq final : public Transform {
   struct Sample {
     MatrixShape shape;
     std::vector<float> weights;
+    Scheme code = {};
   };
 
   static Sample sample(const Network& network, size_t reader, int64_t most, ThreadPool& pool) {
@@ -80,11 +81,15 @@ class Awq final : public Transform {
 
   static std::vector<float> search(Network& network, const ChannelGroup& group,
                                    const Options& options, ThreadPool& pool) {
-    BITSMITH_ASSERT(network.code.has_value());
     std::vector<Sample> layers;
     for (const size_t reader : group.readers) {
+      const ValueId weight = network.graph.nodes[reader].inputs[1];
+      const auto code = network.codes.find(network.graph.value(weight).name);
+      if (code == network.codes.end()) continue;  // it stays as it is, whatever its scale
       layers.push_back(sample(network, reader, options.integer("rows"), pool));
+      layers.back().code = code->second;
     }
+    if (layers.empty()) return std::vector<float>(static_cast<size_t>(group.channels), 1.0F);
     const auto cols = static_cast<size_t>(layers.front().shape.cols);
     const std::vector<double>& moment = network.layer_inputs->second_moment(group.readers.front());
     const std::vector<double> magnitude = magnitudes(group, moment, cols);
@@ -94,7 +99,7 @@ class Awq final : public Transform {
     for (int64_t step = 0; step < steps; ++step) {
       const double alpha = static_cast<double>(step) / static_cast<double>(steps);
       std::vector<float> factors = factors_of(magnitude, alpha);
-      const double error = error_of(group, layers, moment, factors, *network.code, pool);
+      const double error = error_of(group, layers, moment, factors, pool);
       if (step > 0 && error >= least) continue;
       least = error;
       best = std::move(factors);
@@ -106,7 +111,7 @@ class Awq final : public Transform {
   // the nearest codes and their inputs are divided by them.
   static double error_of(const ChannelGroup& group, const std::vector<Sample>& layers,
                          const std::vector<double>& moment, const std::vector<float>& factors,
-                         const Scheme& code, ThreadPool& pool) {
+                         ThreadPool& pool) {
     const auto cols = static_cast<size_t>(layers.front().shape.cols);
     std::vector<double> factor(cols);
     for (size_t c = 0; c < cols; ++c) {
@@ -127,7 +132,7 @@ class Awq final : public Transform {
         weights[i] = static_cast<float>(static_cast<double>(weights[i]) * factor[i % cols]);
       }
       const Solution solution =
-          nearest.solve({weights, layer.shape, &statistics, code}, none, pool);
+          nearest.solve({weights, layer.shape, &statistics, layer.code}, none, pool);
       for (const double e : solution.row_error) error += e;
     }
     return error;

@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <map>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,8 +34,9 @@ class Network {
 
   // For transforms that read statistics, used but not owned; nullptr while a job is planned.
   LayerInputs* layer_inputs = nullptr;
-  // How the recipe codes matrices (the first way, of several); nullopt: it does not.
-  std::optional<Scheme> code;
+  // How matrices will be coded, by name (the first way, of several), with layer_inputs; those that
+  // stay as they are are not in it.
+  std::map<std::string, Scheme> codes;
 
   // Edits are applied in the order in which they were added, to the parameter as it is in the
   // model; what an edit refers to must live as long as the network. Edits of rows and of columns

@@ -38,7 +38,7 @@ class CodedMatrix {
 };
 
 // Holds weights at what a codec makes of them while the network is trained. Weights that are held
-// already (pruned) stay as they are.
+// already (pruned) are coded as zeros: a code without a zero gives them its nearest level.
 class WeightQuantizer {
  public:
   //   schemes: of matrices by name; a matrix without one is not quantized

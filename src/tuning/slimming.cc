@@ -68,7 +68,8 @@ class FlowFinder {
     const ValueId y = node.outputs[0];
     if (is_layer(node)) {
       visit_layer(node, y);
-    } else if (node.op == "batch_norm" && owns_parameters(node)) {
+    } else if (node.op == "batch_norm" && owns_parameters(node) &&
+               flows_[index(node.inputs[0])].repeat == 1) {
       flows_[index(y)] = flows_[index(node.inputs[0])];
     } else if (keeps_channels(node)) {
       flows_[index(y)] = flows_[index(node.inputs[0])];

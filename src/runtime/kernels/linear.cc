@@ -23,8 +23,10 @@ class DecodingKernel final : public LinearKernel {
       thread_local std::vector<float> scratch;
       const int64_t row = i * kRows;
       const int64_t rows = std::min(kRows, shape.rows - row);
-      const float* decoded = kept() + row * shape.cols;
-      if (memory_ == nullptr) {
+      const float* decoded = nullptr;
+      if (memory_ != nullptr) {
+        decoded = reinterpret_cast<const float*>(memory_->bytes().data()) + row * shape.cols;
+      } else {
         scratch.resize(static_cast<size_t>(rows * shape.cols));
         weights_.decode(row, rows, scratch.data());
         decoded = scratch.data();
@@ -61,10 +63,6 @@ class DecodingKernel final : public LinearKernel {
 
  private:
   static constexpr int64_t kRows = 16;  // one panel of the codec `int`; small enough for any cache
-
-  const float* kept() const {
-    return memory_ == nullptr ? nullptr : reinterpret_cast<float*>(memory_->bytes().data());
-  }
 
   CodedTensor weights_;
   std::unique_ptr<HugeMemory> memory_;  // [rows, cols] float32, if kept
