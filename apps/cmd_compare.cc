@@ -96,7 +96,7 @@ void add_compare(CLI::App& app) {
   command->add_option("--recipes", state->recipes, "names or .toml files, separated by commas")
       ->delimiter(',')
       ->required();
-  state->options.add_measurement(*command, "");
+  state->options.add_measurement(*command, ", which no code was fitted to");
   command->add_flag("--json", state->json, "print the rows as JSON");
   command->add_flag("--quiet", state->quiet, "no progress on standard error");
   command->callback([state] {

@@ -72,7 +72,7 @@ void add_sweep(CLI::App& app) {
   state->options.add_common(*command);
   command->add_option("--bits", state->bits, "budgets: 2..6, 2..6:0.5 or 2,2.5,3")
       ->capture_default_str();
-  state->options.add_measurement(*command, "; without it, on held-out calibration data");
+  state->options.add_measurement(*command, " (default: held-out calibration data)");
   command->add_flag("--json", state->json, "print the points as JSON");
   command->add_flag("--quiet", state->quiet, "no progress on standard error");
   command->callback([state] {

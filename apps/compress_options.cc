@@ -98,9 +98,9 @@ void CompressOptions::open_calibration(CompressRequest& result) const {
   result.images = opened(options, model);
 }
 
-void CompressOptions::add_measurement(CLI::App& command, const std::string& otherwise) {
+void CompressOptions::add_measurement(CLI::App& command, const std::string& comment) {
   const auto description = [&](const char* what) {
-    return fmt::format("measure on {}, which no code was fitted to{}", what, otherwise);
+    return fmt::format("measure on {}{}", what, comment);
   };
   CLI::Option* text = command.add_option("--text", test_text, description("this text"));
   command.add_option("--images", test_images, description("these images"))

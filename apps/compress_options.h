@@ -31,7 +31,7 @@ struct CompressOptions {
   // Adds these, --to and --type.
   void add_target(CLI::App& command);
   // Adds --text and --images.
-  void add_measurement(CLI::App& command, const std::string& otherwise);
+  void add_measurement(CLI::App& command, const std::string& comment);
   // The request, with sizes and budgets read, calibration images opened, and the usual recipe of
   // the output format if none is named; throws kInvalidArgument.
   CompressRequest finish() const;

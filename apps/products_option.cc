@@ -13,8 +13,7 @@ CLI::Option* add_products_option(CLI::App& command, Products& products) {
   return command
       .add_option_function<std::string>(
           "--products", [&products](const std::string& name) { products = kNames.at(name); },
-          "networks on integers: multiply, shift (shifts and additions) or auto, the faster for "
-          "each layer")
+          "networks on integers: multiply, shift (and add) or auto, the faster one")
       ->default_str("auto")
       ->check(CLI::IsMember(kNames));
 }
