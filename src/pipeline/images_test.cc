@@ -149,6 +149,19 @@ TEST(CompressImages, APointOfASweepIsWhatCompressMakes) {
   EXPECT_EQ(sweep(job.request, {9}, few, silent).points[0].accuracy->images, 3);
 }
 
+// Activations as codes too: what is measured is what would be written.
+TEST(CompressImages, ASweepCodesActivations) {
+  ImageJob job;
+  job.request.overrides.push_back("activations={observer={id=\"min_max\"}}");
+  SilentProgress silent;
+  const SweepReport report = sweep(job.request, {9}, {}, silent);
+  job.request.budget.bits = 9;
+  const CompressReport written = job.run(job.request);
+  EXPECT_GT(written.coded_activations, 0);
+  EXPECT_EQ(report.points[0].accuracy->to_json(), written.accuracy->to_json());
+  EXPECT_EQ(report.points[0].tensor_bytes, written.plan.tensor_bytes);
+}
+
 TEST(CompressImages, SameBytesForAnyNumberOfThreadsAndAfterAnyStop) {
   ImageJob job;
   job.run(job.request);

@@ -8,6 +8,7 @@
 #include "evaluation/evaluate.h"
 #include "reference/executor.h"
 #include "report/units.h"
+#include "runtime/network/network_executor.h"
 
 namespace bitsmith {
 namespace {
@@ -159,8 +160,7 @@ uint64_t quality_bytes(const Model& model, int64_t length, int threads) {
   }
   // On each thread as many images as fit the cache, or one; weights as they are packed and once
   // decoded.
-  constexpr uint64_t kCachedBytes = uint64_t{2} << 20;
-  const uint64_t images = std::max(4 * 4 * widest, kCachedBytes);
+  const uint64_t images = std::max<uint64_t>(4 * 4 * widest, NetworkExecutor::kPartBytes);
   return 2 * (static_cast<uint64_t>(threads) * images + 8 * model.parameter_count());
 }
 

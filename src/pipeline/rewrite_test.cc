@@ -8,6 +8,7 @@
 
 #include "core/testing.h"
 #include "pipeline/job.h"
+#include "pipeline/measured_inputs.h"
 #include "pipeline/pipeline_testing.h"
 #include "reference/reference_testing.h"
 #include "transforms/layer_inputs.h"
@@ -248,6 +249,70 @@ TEST(Rotate, CompressesAndResumes) {
       EXPECT_TRUE(job.compressed(request) == expected) << calls;
     }
   }
+}
+
+// Scales that depend on measured inputs: the same after any stop, for any number of threads.
+TEST(Awq, CompressesAndResumes) {
+  testing::TinyJob job;
+  CompressRequest request = job.request;
+  request.recipe = "awq";
+  request.budget = {};
+  request.overrides = {"calibrate.sequences=5", "calibrate.length=24", "code.group=16"};
+  const std::string expected = job.compressed(request);
+  testing::StopAfter count;
+  compress(request, count);
+  request.threads = 3;
+  for (const int calls : {count.calls() / 3, count.calls() / 2, count.calls() - 3}) {
+    testing::StopAfter stop(calls);
+    EXPECT_THROW(compress(request, stop), testing::Stopped);
+    EXPECT_TRUE(job.compressed(request) == expected) << calls;
+  }
+  // Scales were chosen: without them the file is another.
+  request.overrides.push_back("transform=[]");
+  EXPECT_FALSE(job.compressed(request) == expected);
+}
+
+// What transforms are told is what layers read, in blocks behind the first too.
+TEST(MeasuredInputs, AreTheMeansOfWhatLayersRead) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const Model model = open_model(folder / "model");
+  ThreadPool pool(2);
+  SilentProgress silent;
+  CalibrationRequest wanted;
+  wanted.sequences = 4;
+  wanted.length = 12;
+  const CalibrationSet calibration = make_calibration_set(model, wanted, pool, silent);
+  TemporaryWorkspace temporary("inputs");
+  const Context context{model, pool, silent, temporary.workspace, at::kCPU, 1, 1 << 20};
+  MeasuredInputs inputs(context, calibration);
+  const Graph& graph = model.graph;
+  const ParameterSource source = [&](ValueId id) {
+    const CodedTensor& tensor = model.parameter(graph.value(id).name);
+    return at::tensor(at::ArrayRef<float>(tensor.decode_all())).view(tensor.shape);
+  };
+  int layers = 0;
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    if (graph.nodes[n].op != "linear") continue;
+    ++layers;
+    at::Tensor sum;
+    for (int64_t i = 0; i < calibration.count; ++i) {
+      const at::NoGradGuard no_grad;
+      Environment values(graph.values.size());
+      values[static_cast<size_t>(graph.inputs[0])] = sample_tensor(calibration, i);
+      const ValueId read = graph.nodes[n].inputs[0];
+      run_reference(graph, 0, n, source, values, {read});
+      const at::Tensor x = values[static_cast<size_t>(read)].flatten(0, 1).to(at::kDouble);
+      const at::Tensor own = at::matmul(x.t(), x) / static_cast<double>(x.size(0));
+      sum = sum.defined() ? sum + own : own;
+    }
+    sum = sum / static_cast<double>(calibration.count);
+    const std::vector<double>& moment = inputs.second_moment(n);
+    const at::Tensor got = at::tensor(at::ArrayRef<double>(moment)).view_as(sum);
+    EXPECT_LT(((got - sum).abs().max() / sum.abs().max()).item<double>(), 1e-5)
+        << graph.nodes[n].name;
+  }
+  EXPECT_GE(layers, 14);
 }
 
 }  // namespace

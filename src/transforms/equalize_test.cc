@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "formats/model_testing.h"
 #include "graph/operators.h"
 #include "runtime/network/network_executor.h"
 #include "transforms/network.h"
@@ -13,44 +14,21 @@
 namespace bitsmith {
 namespace {
 
-class Builder {
- public:
-  Model model;
-  Graph& graph = model.graph;
-
-  // Rows of very different sizes, as after folding batch norms.
-  ValueId parameter(const std::string& name, const Shape& shape) {
-    const ValueId id = graph.add_parameter(name, shape, "test");
+// Rows of very different sizes, as after folding batch norms.
+model_testing::ModelBuilder builder() {
+  return model_testing::ModelBuilder([random = Random(2)](const Shape& shape) mutable {
     std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
     const size_t row = numbers.size() / static_cast<size_t>(shape[0]);
     for (size_t i = 0; i < numbers.size(); ++i) {
       const double size = std::exp2(static_cast<double>(i / row % 7) - 3);
-      numbers[i] = static_cast<float>(size * random_.normal() / std::sqrt(row));
+      numbers[i] = static_cast<float>(size * random.normal() / std::sqrt(row));
     }
-    set(model, name, shape, numbers);
-    return id;
-  }
-  static void set(Model& model, const std::string& name, const Shape& shape,
-                  const std::vector<float>& numbers) {
-    const auto bytes = std::as_bytes(std::span(numbers));
-    model.buffers.push_back(
-        std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end()));
-    model.parameters[name] = {name, shape, Scheme("f32", nlohmann::json::object()),
-                              *model.buffers.back()};
-  }
-  ValueId conv(const std::string& name, ValueId x, const Shape& weight, int64_t groups = 1) {
-    const int64_t pad = weight[2] / 2;
-    return ops::conv(graph, name, x, parameter(name + ".w", weight),
-                     parameter(name + ".b", {weight[0]}), {{1, 1}, {1, 1}, {pad, pad, pad, pad}},
-                     groups);
-  }
-
- private:
-  Random random_{2};
-};
+    return numbers;
+  });
+}
 
 Model everything() {
-  Builder b;
+  model_testing::ModelBuilder b = builder();
   Graph& g = b.graph;
   const ValueId x = g.add_input("x", {kBatch, 3, 8, 8});
   const ValueId expand = ops::relu(g, "r1", b.conv("expand", x, {12, 3, 1, 1}));
@@ -78,7 +56,7 @@ Model rewritten(const Model& model, const Network& network, ThreadPool& pool) {
     const CodedTensor& tensor = model.parameter(name);
     std::vector<float> numbers = tensor.decode_all();
     for (const ParameterEdit& edit : edits) edit(numbers, tensor.matrix(), pool);
-    Builder::set(result, name, tensor.shape, numbers);
+    model_testing::set_parameter(result, name, tensor.shape, numbers);
   }
   return result;
 }
@@ -151,7 +129,7 @@ TEST(Equalize, LimitsScales) {
 }
 
 TEST(Equalize, SaysIfThereIsNothingToDo) {
-  Builder b;
+  model_testing::ModelBuilder b = builder();
   Graph& g = b.graph;
   const ValueId x = g.add_input("x", {kBatch, 3, 8, 8});
   const ValueId a = ops::unary(g, "sigmoid", "s", b.conv("a", x, {4, 3, 1, 1}));

@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "core/testing.h"
 #include "formats/fold_batch_norm.h"
+#include "formats/model_testing.h"
 #include "formats/onnx.h"
 #include "formats/onnx_export.h"
 #include "graph/operators.h"
@@ -24,40 +25,19 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-class Builder {
- public:
-  Model model;
-  Graph& graph = model.graph;
-
-  ValueId parameter(const std::string& name, const Shape& shape) {
-    const ValueId id = graph.add_parameter(name, shape, "test");
+// Random numbers.
+model_testing::ModelBuilder builder() {
+  return model_testing::ModelBuilder([random = Random(4)](const Shape& shape) mutable {
     std::vector<float> numbers(static_cast<size_t>(*element_count(shape)));
-    for (float& x : numbers) x = static_cast<float>(0.4 * random_.normal());
-    set(name, shape, numbers);
-    return id;
-  }
-  void set(const std::string& name, const Shape& shape, const std::vector<float>& numbers) {
-    const auto bytes = std::as_bytes(std::span(numbers));
-    model.buffers.push_back(
-        std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end()));
-    model.parameters[name] = {name, shape, Scheme("f32", nlohmann::json::object()),
-                              *model.buffers.back()};
-  }
-  ValueId conv(const std::string& name, ValueId x, const Shape& weight, int64_t groups = 1) {
-    const int64_t pad = weight[2] / 2;
-    return ops::conv(graph, name, x, parameter(name + ".w", weight),
-                     parameter(name + ".b", {weight[0]}), {{1, 1}, {1, 1}, {pad, pad, pad, pad}},
-                     groups);
-  }
-
- private:
-  Random random_{4};
-};
+    for (float& x : numbers) x = static_cast<float>(0.4 * random.normal());
+    return numbers;
+  });
+}
 
 // Channels that may go: of expand (through a depthwise layer), inner, flat (into pixels of a
 // flattened image) and hidden; all others are tied.
 Model everything() {
-  Builder b;
+  model_testing::ModelBuilder b = builder();
   Graph& g = b.graph;
   const ValueId x = g.add_input("x", {kBatch, 3, 8, 8});
   const ValueId stem = ops::relu(g, "r0", b.conv("stem", x, {6, 3, 3, 3}));
@@ -112,8 +92,7 @@ TEST(Slimming, ComputesWhatTheNetworkDoesWithoutThoseChannels) {
     }
   }
   choose_channels(sites, model, scores, {.share = 0.4, .global = true});
-  Builder zeroed;
-  zeroed.model = model;
+  Model zeroed = model;
   int64_t removed = 0;
   for (const SlimSite& site : sites) {
     removed += static_cast<int64_t>(site.kept.size()) - kept(site);
@@ -127,7 +106,7 @@ TEST(Slimming, ComputesWhatTheNetworkDoesWithoutThoseChannels) {
         for (size_t i = 0; i < numbers.size(); ++i) {
           if (!site.kept[i / row]) numbers[i] = 0;
         }
-        zeroed.set(layer + part, tensor.shape, numbers);
+        model_testing::set_parameter(zeroed, layer + part, tensor.shape, numbers);
       }
     }
   }
@@ -142,7 +121,7 @@ TEST(Slimming, ComputesWhatTheNetworkDoesWithoutThoseChannels) {
   EXPECT_EQ(smaller.graph.value(depth).shape[0], kept(sites[0]));
   EXPECT_EQ(smaller.graph.value(smaller.graph.find("hidden.w")).shape[1], 4 * kept(sites[2]));
 
-  const std::vector<float> expected = outputs_of(zeroed.model);
+  const std::vector<float> expected = outputs_of(zeroed);
   const std::vector<float> got = outputs_of(smaller);
   double largest = 0;
   for (const float v : expected) largest = std::max(largest, static_cast<double>(std::abs(v)));

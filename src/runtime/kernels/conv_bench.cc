@@ -17,6 +17,7 @@
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/kernels/conv_float.h"
 #include "runtime/kernels/conv_int8.h"
+#include "runtime/kernels/conv_shapes.h"
 #include "runtime/kernels/conv_shift.h"
 #include "runtime/kernels/conv_sparse.h"
 #include "runtime/kernels/cpu.h"
@@ -29,40 +30,33 @@ struct Layer {
   ConvShape shape;
 };
 
-ConvShape square(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
-                 int64_t stride = 1, int64_t groups = 1) {
-  ConvShape s;
-  s.channels = channels;
-  s.height = s.width = size;
-  s.outputs = outputs;
-  s.kernel_h = s.kernel_w = kernel;
-  s.stride_h = s.stride_w = stride;
-  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = kernel / 2;
-  s.groups = groups;
-  return s;
+// Padded so that a stride of 1 keeps the image's size.
+ConvShape layer(int64_t channels, int64_t size, int64_t outputs, int64_t kernel, int64_t stride = 1,
+                int64_t groups = 1) {
+  return grouped(square(channels, size, outputs, kernel, stride, kernel / 2), groups);
 }
 
 const std::vector<Layer>& layers() {
   static const std::vector<Layer> kLayers = {
-      {"ResNet-20 stem 3x3, 3 to 16, 32x32", square(3, 32, 16, 3)},
-      {"ResNet-20 3x3, 16 to 16, 32x32", square(16, 32, 16, 3)},
-      {"ResNet-20 3x3, 32 to 32, 16x16", square(32, 16, 32, 3)},
-      {"ResNet-20 3x3, 64 to 64, 8x8", square(64, 8, 64, 3)},
-      {"ResNet-50 stem 7x7 / 2, 3 to 64, 224", square(3, 224, 64, 7, 2)},
-      {"ResNet-50 1x1, 64 to 256, 56x56", square(64, 56, 256, 1)},
-      {"ResNet-50 3x3, 64 to 64, 56x56", square(64, 56, 64, 3)},
-      {"ResNet-50 3x3, 128 to 128, 28x28", square(128, 28, 128, 3)},
-      {"ResNet-50 1x1, 1024 to 256, 14x14", square(1024, 14, 256, 1)},
-      {"ResNet-50 3x3, 256 to 256, 14x14", square(256, 14, 256, 3)},
-      {"ResNet-50 3x3, 512 to 512, 7x7", square(512, 7, 512, 3)},
-      {"MobileNet 1x1, 32 to 64, 112x112", square(32, 112, 64, 1)},
-      {"MobileNet 1x1, 144 to 24, 56x56", square(144, 56, 24, 1)},
-      {"MobileNet 1x1, 96 to 576, 14x14", square(96, 14, 576, 1)},
-      {"MobileNet depthwise 3x3, 32, 112x112", square(32, 112, 32, 3, 1, 32)},
-      {"MobileNet depthwise 3x3, 144, 56x56", square(144, 56, 144, 3, 1, 144)},
-      {"MobileNet depthwise 3x3 / 2, 192, 28x28", square(192, 28, 192, 3, 2, 192)},
-      {"MobileNet depthwise 3x3, 576, 14x14", square(576, 14, 576, 3, 1, 576)},
-      {"fully connected, 2048 to 1000", square(2048, 1, 1000, 1)}};
+      {"ResNet-20 stem 3x3, 3 to 16, 32x32", layer(3, 32, 16, 3)},
+      {"ResNet-20 3x3, 16 to 16, 32x32", layer(16, 32, 16, 3)},
+      {"ResNet-20 3x3, 32 to 32, 16x16", layer(32, 16, 32, 3)},
+      {"ResNet-20 3x3, 64 to 64, 8x8", layer(64, 8, 64, 3)},
+      {"ResNet-50 stem 7x7 / 2, 3 to 64, 224", layer(3, 224, 64, 7, 2)},
+      {"ResNet-50 1x1, 64 to 256, 56x56", layer(64, 56, 256, 1)},
+      {"ResNet-50 3x3, 64 to 64, 56x56", layer(64, 56, 64, 3)},
+      {"ResNet-50 3x3, 128 to 128, 28x28", layer(128, 28, 128, 3)},
+      {"ResNet-50 1x1, 1024 to 256, 14x14", layer(1024, 14, 256, 1)},
+      {"ResNet-50 3x3, 256 to 256, 14x14", layer(256, 14, 256, 3)},
+      {"ResNet-50 3x3, 512 to 512, 7x7", layer(512, 7, 512, 3)},
+      {"MobileNet 1x1, 32 to 64, 112x112", layer(32, 112, 64, 1)},
+      {"MobileNet 1x1, 144 to 24, 56x56", layer(144, 56, 24, 1)},
+      {"MobileNet 1x1, 96 to 576, 14x14", layer(96, 14, 576, 1)},
+      {"MobileNet depthwise 3x3, 32, 112x112", layer(32, 112, 32, 3, 1, 32)},
+      {"MobileNet depthwise 3x3, 144, 56x56", layer(144, 56, 144, 3, 1, 144)},
+      {"MobileNet depthwise 3x3 / 2, 192, 28x28", layer(192, 28, 192, 3, 2, 192)},
+      {"MobileNet depthwise 3x3, 576, 14x14", layer(576, 14, 576, 3, 1, 576)},
+      {"fully connected, 2048 to 1000", layer(2048, 1, 1000, 1)}};
   return kLayers;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/kernels/conv_integer.h"
+#include "runtime/kernels/conv_shapes.h"
 #include "runtime/kernels/targets_test.h"
 
 namespace bitsmith {
@@ -16,29 +17,6 @@ struct ConvCase {
   ConvShape shape;
   int64_t images;
 };
-
-inline ConvShape square(int64_t channels, int64_t size, int64_t outputs, int64_t kernel,
-                        int64_t stride, int64_t padding) {
-  ConvShape s;
-  s.channels = channels;
-  s.height = s.width = size;
-  s.outputs = outputs;
-  s.kernel_h = s.kernel_w = kernel;
-  s.stride_h = s.stride_w = stride;
-  s.pad_top = s.pad_left = s.pad_bottom = s.pad_right = padding;
-  return s;
-}
-
-inline ConvShape grouped(ConvShape s, int64_t groups) {
-  s.groups = groups;
-  return s;
-}
-
-inline ConvShape dilated(ConvShape s, int64_t h, int64_t w) {
-  s.dilation_h = h;
-  s.dilation_w = w;
-  return s;
-}
 
 // Panels of 16 outputs, tiles of 4 to 12 pixels, steps of 4 bytes: each with and without a rest.
 inline std::vector<ConvCase> conv_cases() {

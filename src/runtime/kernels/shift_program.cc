@@ -154,32 +154,37 @@ void convolve_to_sums(const ShiftProgram& program, const int16_t* x, int64_t pos
 using BlockTag = hn::FixedTag<uint8_t, 16>;
 using Block = hn::Vec<BlockTag>;
 
+// Two rounds of a transposition of 8 vectors. After each a vector holds twice as many of the
+// inputs, of half as many of their bytes: those of [2 i] come before those of [2 i + 1].
+HWY_INLINE void interleave_twice(const Block (&in)[8], Block (&out)[4][2]) {
+  const BlockTag d8;
+  Block pairs[2][4];
+  unroll<4>([&](auto i) BITSMITH_UNROLLED {
+    pairs[0][i] = hn::InterleaveLower(d8, in[i], in[i + 4]);
+    pairs[1][i] = hn::InterleaveUpper(d8, in[i], in[i + 4]);
+  });
+  unroll<4>([&](auto i) BITSMITH_UNROLLED {
+    constexpr size_t kHalf = decltype(i)::value / 2;
+    constexpr size_t kAt = decltype(i)::value % 2;
+    const Block& a = pairs[kHalf][kAt];
+    const Block& b = pairs[kHalf][kAt + 2];
+    out[2 * kHalf][kAt] = hn::InterleaveLower(d8, a, b);
+    out[2 * kHalf + 1][kAt] = hn::InterleaveUpper(d8, a, b);
+  });
+}
+
 // Bytes of 8 pixels, 16 channels each, as int16 of a channel, 8 pixels each.
 HWY_INLINE void turn_block(const uint8_t* from, int64_t pixel_step, int16_t* to,
                            int64_t channel_size, int64_t channels) {
   const BlockTag d8;
   const hn::FixedTag<uint8_t, 8> half;
   const hn::FixedTag<int16_t, 8> d16;
-  // After each round a vector holds twice as many pixels of half as many channels: [0] and [1] the
-  // lower and upper half of those of its inputs.
   Block pixels[8];
   unroll<8>([&](auto i) BITSMITH_UNROLLED {
     pixels[i] = hn::LoadU(d8, from + static_cast<int64_t>(i) * pixel_step);
   });
-  Block pairs[2][4];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    pairs[0][i] = hn::InterleaveLower(d8, pixels[i], pixels[i + 4]);
-    pairs[1][i] = hn::InterleaveUpper(d8, pixels[i], pixels[i + 4]);
-  });
   Block fours[4][2];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    constexpr size_t kHalf = decltype(i)::value / 2;
-    constexpr size_t kAt = decltype(i)::value % 2;
-    const Block& a = pairs[kHalf][kAt];
-    const Block& b = pairs[kHalf][kAt + 2];
-    fours[2 * kHalf][kAt] = hn::InterleaveLower(d8, a, b);
-    fours[2 * kHalf + 1][kAt] = hn::InterleaveUpper(d8, a, b);
-  });
+  interleave_twice(pixels, fours);
   unroll<4>([&](auto i) BITSMITH_UNROLLED {
     const Block low = hn::InterleaveLower(d8, fours[i][0], fours[i][1]);
     const Block high = hn::InterleaveUpper(d8, fours[i][0], fours[i][1]);
@@ -210,18 +215,8 @@ HWY_INLINE void turn_back(const uint8_t* from, int64_t stride, int64_t outputs, 
   Block a[8];  // [8 pixels][outputs i and i + 8]
   unroll<8>([&](auto i)
                 BITSMITH_UNROLLED { a[i] = hn::InterleaveLower(d8, rows[i], rows[i + 8]); });
-  Block b[2][4];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    b[0][i] = hn::InterleaveLower(d8, a[i], a[i + 4]);
-    b[1][i] = hn::InterleaveUpper(d8, a[i], a[i + 4]);
-  });
   Block c[4][2];
-  unroll<4>([&](auto i) BITSMITH_UNROLLED {
-    constexpr size_t kHalf = decltype(i)::value / 2;
-    constexpr size_t kAt = decltype(i)::value % 2;
-    c[2 * kHalf][kAt] = hn::InterleaveLower(d8, b[kHalf][kAt], b[kHalf][kAt + 2]);
-    c[2 * kHalf + 1][kAt] = hn::InterleaveUpper(d8, b[kHalf][kAt], b[kHalf][kAt + 2]);
-  });
+  interleave_twice(a, c);
   unroll<4>([&](auto i) BITSMITH_UNROLLED {
     const auto put = [&](int64_t pixel, Block codes) BITSMITH_UNROLLED {
       uint8_t* HWY_RESTRICT out = to + pixel * pixel_step;

@@ -17,9 +17,7 @@ namespace {
 
 // Kernels may read this far past the end of a value.
 constexpr int64_t kSlackElements = kConvSlackBytes / static_cast<int64_t>(sizeof(float));
-// Activations of the images that a thread works on at a time.
-constexpr int64_t kPartBytes = 1 << 20;
-constexpr int64_t kPartImages = 64;
+constexpr int64_t kPartImages = 64;  // that a thread works on at a time, at most
 
 // Elements for each image; values without images are kept for each, which costs little.
 int64_t row_elements(const Shape& shape) {

@@ -22,6 +22,9 @@ namespace bitsmith {
 // Not for use from two threads at once.
 class NetworkExecutor {
  public:
+  // Activations of the images that a thread works on at a time, if there is more than one.
+  static constexpr int64_t kPartBytes = 1 << 20;
+
   // Folds batch norms into the layers before them, decodes and packs the parameters.
   // Throws kUnsupported, naming the node, for what has no native implementation, and for
   // activations that would not fit into memory.
