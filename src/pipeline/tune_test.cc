@@ -25,9 +25,8 @@ std::string steps(const std::string& last) {
          "[[tune]]\nid = \"prune\"\nsparsity = 0.6\ndistillation = 0.5\n" + kTraining + last;
 }
 
-const std::string kFocused =
-    "[[tune]]\nid = \"quantize\"\nmethod = \"incremental\"\nhalvings = 2\n" + kTraining +
-    "[code]\ncodec = \"focused\"\nbits = 4\n[encode]\nid = \"rans\"\n";
+const std::string kFocused = "[[tune]]\nid = \"quantize\"\nhalvings = 2\n" + kTraining +
+                             "[code]\ncodec = \"focused\"\nbits = 4\n[encode]\nid = \"rans\"\n";
 const std::string kShared =
     "[[tune]]\nid = \"share\"\n" + kTraining +
     "[code]\ncodec = \"codebook\"\nscope = \"tensor\"\nbits = 4\nsymbols = \"codes\"\n";

@@ -80,16 +80,11 @@ struct Steps {
          "Zhou et al. 2017 (INQ), arXiv:1702.03044; straight-through: Bengio et al. 2013, "
          "arXiv:1308.3432",
          with_training(
-             {{"method",
-               std::string("straight-through"),
-               "straight-through: all weights are in code, and those below them learn; "
-               "incremental: half of the weights get their codes, half of the rest, …, the others "
-               "are trained on after each",
-               -1e300,
-               1e300,
-               {"straight-through", "incremental"}},
-              {"halvings", int64_t{3},
-               "incremental: times that half of what is left gets its codes", 1, 10},
+             {{"halvings", int64_t{0},
+               "0: all weights are in code, and those below them learn (straight-through); n: half "
+               "of the weights get their codes, half of the rest, n times, the others trained on "
+               "after each (incremental)",
+               0, 10},
               {"search", int64_t{20}, "ranges that the code's scales are chosen from", 0, 1000}})});
     add({"share",
          "codes once, then trains the shared values of each matrix with the codes as they are",

@@ -124,17 +124,10 @@ TuneResult train_incrementally(TuningState& state, const Options& options,
 }
 
 TuningResult run_quantize(TuningState& state, const Options& options) {
-  const bool incremental = options.text("method") == "incremental";
-  constexpr int64_t kUsualHalvings = 3;
-  if (!incremental && options.integer("halvings") != kUsualHalvings) {
-    fail(ErrorCode::kInvalidArgument,
-         "the tuning step 'quantize' halves with method = \"incremental\" only: set that, or leave "
-         "out 'halvings'");
-  }
   WeightQuantizer quantizer(state.network, schemes_of(state),
                             static_cast<int>(options.integer("search")), state.pool);
   TuningResult result;
-  if (incremental) {
+  if (options.integer("halvings") > 0) {
     result.training = train_incrementally(state, options, quantizer);
     quantizer.hold_share(1, state.pool);
   } else {

@@ -69,8 +69,7 @@ TEST(TuningSteps, PruneThenQuantizeEndsInCodes) {
   const auto pruned = run_tuning_step(step("prune", with({{"sparsity", 0.7}})), pruning);
   EXPECT_NEAR(static_cast<double>(pruned.density.kept), 0.3 * 1176, 2);
   TuningState coding = run.state(Scheme("focused", {{"bits", 4}}));
-  const auto result =
-      run_tuning_step(step("quantize", with({{"method", "incremental"}, {"halvings", 2}})), coding);
+  const auto result = run_tuning_step(step("quantize", with({{"halvings", 2}})), coding);
   EXPECT_LE(result.density.kept, pruned.density.kept);
   ASSERT_EQ(result.codes.size(), 3u);
   uint64_t bytes = 0;
