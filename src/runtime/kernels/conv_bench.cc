@@ -1,6 +1,6 @@
 // Speed of convolutions on layers of known networks, one thread, as a share of what the CPU can do.
 //
-//     conv_bench [images [dense|sparse|shift]]
+//     conv_bench [images [dense|sparse|shift|winograd]]
 //
 // Weights are random. Peaks are measured in the same run (bandwidth.h): int8 by the dot product
 // that the kernels use, float32 by fused multiply-add. They are by the clock, layers by processor
@@ -20,6 +20,7 @@
 #include "runtime/kernels/conv_shapes.h"
 #include "runtime/kernels/conv_shift.h"
 #include "runtime/kernels/conv_sparse.h"
+#include "runtime/kernels/conv_winograd.h"
 #include "runtime/kernels/cpu.h"
 
 namespace bitsmith {
@@ -193,6 +194,29 @@ void bench_shift(int64_t images) {
   }
 }
 
+// Fewer products between transforms, against sums of all of them.
+void bench_winograd(int64_t images) {
+  ThreadPool pool(1);
+  fmt::print("\n| Winograd against direct float32 |  |\n|---|---|\n");
+  Random random(4);
+  for (const auto& [name, s] : layers()) {
+    if (!WinogradConv::can(s)) continue;
+    std::vector<float> x(
+        static_cast<size_t>(images * s.height * s.width * s.channels + kConvSlackBytes));
+    for (float& v : x) v = static_cast<float>(random.uniform() - 0.5);
+    std::vector<float> weights(static_cast<size_t>(s.weights()));
+    for (float& w : weights) w = static_cast<float>(random.uniform() - 0.5);
+    std::vector<float> y(static_cast<size_t>(images * s.pixels() * s.outputs));
+    const FloatConv direct({s, weights, {}});
+    const WinogradConv winograd({s, weights, {}});
+    const double direct_seconds =
+        best_seconds([&] { direct.run(x.data(), images, y.data(), pool); });
+    const double seconds = best_seconds([&] { winograd.run(x.data(), images, y.data(), pool); });
+    fmt::print("| {} | {:.2f}x{} |\n", name, direct_seconds / seconds,
+               WinogradConv::pays(s) ? "" : ", not taken");
+  }
+}
+
 }  // namespace
 }  // namespace bitsmith
 
@@ -202,4 +226,5 @@ int main(int argc, char** argv) {
   if (part.empty() || part == "dense") bitsmith::bench(images);
   if (part.empty() || part == "sparse") bitsmith::bench_sparse(images);
   if (part.empty() || part == "shift") bitsmith::bench_shift(images);
+  if (part.empty() || part == "winograd") bitsmith::bench_winograd(images);
 }

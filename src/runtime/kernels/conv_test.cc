@@ -8,6 +8,7 @@
 #include "runtime/kernels/conv_int8.h"
 #include "runtime/kernels/conv_sparse.h"
 #include "runtime/kernels/conv_test.h"
+#include "runtime/kernels/conv_winograd.h"
 
 namespace bitsmith {
 namespace {
@@ -183,6 +184,24 @@ TEST_P(Conv, SparseOnesEqualDenseOnes) {
   }
 }
 
+// The same bits with other threads, and for each image alone.
+template <class Kernel>
+void expect_independence(const Kernel& conv, const std::vector<float>& x, int64_t images,
+                         const std::vector<float>& y) {
+  const ConvShape& s = conv.shape();
+  std::vector<float> again(y.size());
+  ThreadPool three(3);
+  conv.run(x.data(), images, again.data(), three);
+  ASSERT_EQ(again, y);
+  ThreadPool one(1);
+  std::ranges::fill(again, 0.0F);
+  for (int64_t i = 0; i < images; ++i) {
+    conv.run(x.data() + i * s.height * s.width * s.channels, 1,
+             again.data() + i * s.pixels() * s.outputs, one);
+  }
+  ASSERT_EQ(again, y);
+}
+
 TEST_P(Conv, FloatsWithinRounding) {
   for (const ConvCase& c : conv_cases()) {
     SCOPED_TRACE(c.name);
@@ -205,19 +224,55 @@ TEST_P(Conv, FloatsWithinRounding) {
       for (size_t i = 0; i < y.size(); ++i) {
         ASSERT_NEAR(y[i], expected.y[i], 0x1p-24 * n * expected.magnitude[i] + 1e-30) << i;
       }
-      // The same bits with other threads, and for each image alone.
-      std::vector<float> again(y.size());
-      ThreadPool three(3);
-      conv.run(x.data(), c.images, again.data(), three);
-      ASSERT_EQ(again, y);
-      const int64_t image = s.height * s.width * s.channels;
-      const int64_t out = s.pixels() * s.outputs;
-      for (int64_t i = 0; i < c.images; ++i) {
-        conv.run(x.data() + i * image, 1, again.data() + i * out, pool);
-      }
-      ASSERT_EQ(again, y);
+      expect_independence(conv, x, c.images, y);
     }
   }
+}
+
+TEST_P(Conv, WinogradWithinThirtyTwoRoundings) {
+  ConvShape uneven = square(32, 7, 48, 3, 1, 0);
+  uneven.width = 10;
+  uneven.pad_top = 2;
+  uneven.pad_right = 1;
+  for (const ConvCase& c : {ConvCase{"same", square(16, 12, 16, 3, 1, 1), 3},
+                            {"rest", square(64, 7, 32, 3, 1, 1), 2},
+                            {"one_tile", square(16, 3, 32, 3, 1, 0), 2},
+                            {"beyond", square(16, 1, 16, 3, 1, 2), 30},
+                            {"uneven", uneven, 2}}) {
+    SCOPED_TRACE(c.name);
+    const ConvShape& s = c.shape;
+    ASSERT_TRUE(WinogradConv::can(s));
+    Random random(8, c.name);
+    const std::vector<float> x =
+        normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
+    const std::vector<float> weights = normal_floats(random, s.weights());
+    const std::vector<float> bias = normal_floats(random, s.outputs);
+    for (const bool clamped : {false, true}) {
+      FloatConvSpec spec{s, weights, {}};
+      if (clamped) spec = {s, weights, bias, 0.0F, 1.5F};
+      const Plain expected = convolve_plainly(spec, x, c.images);
+      std::vector<float> y(expected.y.size());
+      ThreadPool pool(1);
+      const WinogradConv conv(spec);
+      conv.run(x.data(), c.images, y.data(), pool);
+      // A tile's pixels share the rounding of the largest of them.
+      const double bound = 32 * 0x1p-24 * std::ranges::max(expected.magnitude);
+      for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected.y[i], bound) << i;
+      expect_independence(conv, x, c.images, y);
+    }
+  }
+}
+
+TEST(Winograd, IsForPlainKernelsOfWholeVectors) {
+  EXPECT_TRUE(WinogradConv::can(square(16, 8, 16, 3, 1, 1)));
+  EXPECT_FALSE(WinogradConv::can(square(16, 8, 16, 3, 2, 1)));
+  EXPECT_FALSE(WinogradConv::can(square(16, 8, 16, 5, 1, 1)));
+  EXPECT_FALSE(WinogradConv::can(square(24, 8, 16, 3, 1, 1)));
+  EXPECT_FALSE(WinogradConv::can(dilated(square(16, 8, 16, 3, 1, 1), 2, 2)));
+  EXPECT_FALSE(WinogradConv::can(grouped(square(32, 8, 32, 3, 1, 1), 2)));
+  EXPECT_TRUE(WinogradConv::pays(square(64, 8, 64, 3, 1, 1)));
+  EXPECT_FALSE(WinogradConv::pays(square(16, 32, 16, 3, 1, 1)));
+  EXPECT_FALSE(WinogradConv::pays(square(64, 3, 64, 3, 1, 0)));  // one pixel of a tile
 }
 
 BITSMITH_EACH_TARGET(Conv);

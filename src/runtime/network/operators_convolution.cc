@@ -5,6 +5,7 @@
 
 #include "runtime/kernels/conv_float.h"
 #include "runtime/kernels/conv_sparse.h"
+#include "runtime/kernels/conv_winograd.h"
 #include "runtime/network/network_operator.h"
 #include "runtime/network/window.h"
 
@@ -29,6 +30,8 @@ class Conv final : public NetworkStep {
     const FloatConvSpec spec{shape, weights, bias, limits.low, limits.high};
     if (SparseConv::pays(spec)) {
       kernel_.emplace(SparseConv(spec));
+    } else if (WinogradConv::pays(shape)) {
+      kernel_.emplace(WinogradConv(spec));
     } else {
       kernel_.emplace(FloatConv(spec));
     }
@@ -51,7 +54,7 @@ class Conv final : public NetworkStep {
 
  private:
   Operand x_, y_;
-  std::optional<std::variant<FloatConv, SparseConv>> kernel_;
+  std::optional<std::variant<FloatConv, SparseConv, WinogradConv>> kernel_;
 };
 
 // Any number of spatial axes, cell by cell.
