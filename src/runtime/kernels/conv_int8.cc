@@ -111,6 +111,23 @@ struct Int8ToCodes : Int8Products {
   };
   HWY_INLINE Finish finish(int64_t slot) const { return {VectorRequantizer(to, slot), to, y}; }
 
+#if HWY_TARGET == HWY_AVX3_DL
+  struct PairFinish {
+    VectorRequantizer first;
+    VectorRequantizer second;
+    const Requantization& to;
+    uint8_t* y;
+    HWY_INLINE void operator()(Ints sums, Ints more, int64_t index) const {
+      const __m256i codes = code_pair(first.scaled(sums), second.scaled(more), to);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + index), codes);
+    }
+  };
+  HWY_INLINE PairFinish finish_pair(int64_t slot) const {
+    constexpr auto kNext = static_cast<int64_t>(kPartRows);
+    return {VectorRequantizer(to, slot), VectorRequantizer(to, slot + kNext), to, y};
+  }
+#endif
+
   const Requantization& to;
   uint8_t* y;
 };
@@ -180,7 +197,7 @@ void check_sum(int64_t output, int64_t magnitudes, int64_t bias) {
 // Padding with a zero point of 0 adds nothing, and biases hold the same share of it at borders and
 // inside. Taps that are no whole steps cannot be left out of a kernel row.
 ConvBorders borders(const Int8ConvSpec& spec, bool depthwise) {
-  const bool can_skip = spec.x_zero == 0 && !depthwise && spec.shape.group_channels() % 4 == 0;
+  const bool can_skip = spec.x_zero == 0 && (depthwise || spec.shape.group_channels() % 4 == 0);
   return can_skip ? ConvBorders::kSkipped : ConvBorders::kCopied;
 }
 
@@ -240,10 +257,12 @@ void Int8Conv::run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& poo
   const int64_t panels =
       depthwise_ ? ceil_div(plan_.shape().channels, kDepthwiseBlock) : plan_.panels();
   plan_.run(x, images, panels, &x_zero_, pool, [&](std::span<const ConvTask> tasks) {
-    if (depthwise_) {
-      convolve_depthwise_int8(plan_, tasks.front(), weights_.data(), bias_.data(), to_, y);
-    } else {
+    if (!depthwise_) {
       HWY_DYNAMIC_DISPATCH(convolve_int8)(plan_, tasks, weights_.data(), bias_.data(), to_, y);
+      return;
+    }
+    for (const ConvTask& task : tasks) {
+      convolve_depthwise_int8(plan_, task, weights_.data(), bias_.data(), to_, y);
     }
   });
 }

@@ -25,7 +25,7 @@ ConvPlan::ConvPlan(const ConvShape& shape, int64_t element_bytes, ConvBorders bo
       row_bytes_((copies_ ? shape.padded_width() : shape.width) * pixel_bytes_) {
   BITSMITH_ASSERT(shape.channels % shape.groups == 0 && shape.outputs % shape.groups == 0);
   BITSMITH_ASSERT(shape.out_height() > 0 && shape.out_width() > 0);
-  BITSMITH_ASSERT(borders == ConvBorders::kCopied ||
+  BITSMITH_ASSERT(borders == ConvBorders::kCopied || shape.is_depthwise() ||
                   shape.group_channels() * element_bytes % 4 == 0);
   run_elements_ = shape.group_channels() * (whole_rows_ ? shape.kernel_w : 1);
   run_steps_ = ceil_div(run_elements_ * element_bytes, 4);

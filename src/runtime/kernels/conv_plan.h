@@ -98,7 +98,8 @@ class ConvPlan {
   static constexpr int64_t kPanel = 16;
 
   ConvPlan() = default;
-  // kSkipped: the channels of a group are whole steps.
+  // kSkipped: the channels of a group are whole steps, but for depthwise kernels, which take single
+  // taps.
   ConvPlan(const ConvShape& shape, int64_t element_bytes, ConvBorders borders);
 
   const ConvShape& shape() const { return shape_; }

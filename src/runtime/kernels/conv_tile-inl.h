@@ -24,7 +24,36 @@ namespace HWY_NAMESPACE {
 //     Sums start(int64_t slot)              the sums before the first product, of slots [slot, ...)
 //     Finish finish(int64_t slot)           what writes: finish(sums, int64_t index, int64_t count)
 //                                           to output elements [index, index + count)
+//     PairFinish finish_pair(int64_t slot)  where two panels are faster written together:
+//                                           finish(sums, more_sums, index), all of both
 // Sums run over runs and steps in ascending order, whatever the tile.
+
+// Writes the sums [kPixels][2] of a tile whose Arithmetic has finish_pair(). A function of its own,
+// so that the loop that makes sums has all registers: their way through memory costs less.
+template <size_t kPixels, class Arithmetic>
+HWY_NOINLINE void finish_pairs(const ConvPlan& plan, const Arithmetic& arithmetic,
+                               const typename Arithmetic::Sums* HWY_RESTRICT sums,
+                               const ConvTask& task, int64_t panel, int64_t pixel) {
+  const ConvShape& shape = plan.shape();
+  const int64_t slot = panel * ConvPlan::kPanel;
+  const int64_t group = panel / plan.group_panels();
+  const int64_t in_group = (panel - group * plan.group_panels()) * ConvPlan::kPanel;
+  const int64_t output = group * shape.group_outputs() + in_group;
+  const int64_t rest = shape.group_outputs() - in_group - ConvPlan::kPanel;  // of the second
+  const int64_t pixels = std::min(static_cast<int64_t>(kPixels), task.pixels - pixel);
+  const auto at = [&](int64_t p) { return task.outputs[pixel + p] * shape.outputs + output; };
+  if (HWY_LIKELY(rest >= ConvPlan::kPanel)) {
+    const auto finish = arithmetic.finish_pair(slot);
+    for (int64_t p = 0; p < pixels; ++p) finish(sums[p * 2], sums[p * 2 + 1], at(p));
+    return;
+  }
+  const auto first = arithmetic.finish(slot);
+  const auto second = arithmetic.finish(slot + ConvPlan::kPanel);
+  for (int64_t p = 0; p < pixels; ++p) {
+    first(sums[p * 2], at(p), ConvPlan::kPanel);
+    second(sums[p * 2 + 1], at(p) + ConvPlan::kPanel, rest);
+  }
+}
 
 // Registers: kPixels * kVectors sums, kVectors weights, an input. A vector is a part of a panel;
 // where a panel is one vector, a tile may take two panels.
@@ -71,6 +100,15 @@ HWY_NOINLINE void convolve_tile(const ConvPlan& plan, const Arithmetic& arithmet
     }
   }
 
+  if constexpr (kVectors == 2 && requires { arithmetic.finish_pair(slot); }) {
+    HWY_ALIGN typename Arithmetic::Sums all[kPixels * 2];
+    unroll<kPixels>([&](auto p) BITSMITH_UNROLLED {
+      all[p * 2] = sums[p][0];
+      all[p * 2 + 1] = sums[p][1];
+    });
+    finish_pairs<kPixels>(plan, arithmetic, all, task, panel, pixel);
+    return;
+  }
   const auto pixels = static_cast<size_t>(std::min<int64_t>(kPixels, task.pixels - pixel));
   const int64_t in_group = (panel - group * plan.group_panels()) * ConvPlan::kPanel;
   const int64_t output = group * shape.group_outputs() + in_group;

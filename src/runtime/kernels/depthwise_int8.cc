@@ -1,4 +1,7 @@
 // Integer depthwise convolutions: four taps of a channel in each lane of a byte dot product.
+#include <limits>
+#include <vector>
+
 #include "runtime/kernels/depthwise.h"
 #include "runtime/kernels/targets.h"
 
@@ -15,6 +18,39 @@
 #include "runtime/kernels/requantize-inl.h"
 #endif
 
+#ifndef BITSMITH_DEPTHWISE_INT8_ONCE_
+#define BITSMITH_DEPTHWISE_INT8_ONCE_
+namespace bitsmith {
+
+// Where the taps of a task's pixels lie, in whole quads: bytes from the pixel's first tap, kOutside
+// for those that meet padding or do not exist. Where borders are skipped, padding is 0.
+class DepthwiseTaps {
+ public:
+  static constexpr int64_t kOutside = std::numeric_limits<int64_t>::min();
+
+  DepthwiseTaps(const ConvPlan& plan, const ConvTask& task) {
+    const ConvWindow& window = task.window;
+    const int64_t columns = plan.shape().kernel_w;
+    const int64_t taps = plan.shape().kernel_h * columns;
+    const int64_t first = window.weights / 64;  // a step is a tap
+    offsets_.assign(static_cast<size_t>(ceil_div(taps, 4) * 4), kOutside);
+    for (int64_t row = 0; row < window.rows; ++row) {
+      for (int64_t run = 0; run < window.runs; ++run) {
+        offsets_[static_cast<size_t>(first + row * columns + run)] =
+            row * window.x_row + run * window.x_run;
+      }
+    }
+  }
+
+  const std::vector<int64_t>& offsets() const { return offsets_; }
+
+ private:
+  std::vector<int64_t> offsets_;
+};
+
+}  // namespace bitsmith
+#endif
+
 BITSMITH_BEFORE_NAMESPACE();
 namespace bitsmith {
 namespace HWY_NAMESPACE {
@@ -24,6 +60,7 @@ namespace HWY_NAMESPACE {
 void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
                         const int32_t* bias, const Requantization& to, uint8_t* y) {
   const DepthwiseLayout layout(plan.shape());
+  const DepthwiseTaps taps(plan, task);
   const int64_t channels = plan.shape().channels;
   const int64_t end = std::min(channels, task.panel_end * kDepthwiseBlock);
   for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
@@ -32,8 +69,9 @@ void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t
     for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; ++c) {
       const int64_t slot = layout.slot(c);
       int32_t sum = bias[slot];
-      for (size_t tap = 0; tap < plan.runs().size(); ++tap) {
-        sum += x[plan.runs()[tap] + c] * weights[layout.weight(c, static_cast<int64_t>(tap))];
+      for (size_t tap = 0; tap < taps.offsets().size(); ++tap) {
+        if (taps.offsets()[tap] == DepthwiseTaps::kOutside) continue;
+        sum += x[taps.offsets()[tap] + c] * weights[layout.weight(c, static_cast<int64_t>(tap))];
       }
       const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
       out[c] = requantize(sum, scale, to.zero, to.min, to.max);
@@ -61,26 +99,39 @@ HWY_INLINE void interleave4(Bytes a, Bytes b, Bytes c, Bytes d, Bytes* HWY_RESTR
   parts[3] = hn::BitCast(d8, hn::InterleaveUpper(d16, high_ab, high_cd));
 }
 
-// The inverse for codes that fit a byte: a byte for each channel, in order.
-HWY_INLINE Bytes narrow4(const Ints* HWY_RESTRICT parts) {
+// A byte for each channel, in order, from the parts of interleave4() that are only scaled.
+// Saturation leaves what lies outside of [min, max] outside.
+HWY_INLINE Bytes codes_of(const Ints* HWY_RESTRICT parts, const Requantization& to) {
+  const BytesTag d8;
 #if HWY_TARGET == HWY_AVX3_DL
+  const __m512i zero = _mm512_set1_epi16(static_cast<int16_t>(to.zero));
   const __m512i low = _mm512_packs_epi32(parts[0].raw, parts[1].raw);
-  return Bytes{_mm512_packus_epi16(low, _mm512_packs_epi32(parts[2].raw, parts[3].raw))};
+  const __m512i high = _mm512_packs_epi32(parts[2].raw, parts[3].raw);
+  const Bytes codes{
+      _mm512_packus_epi16(_mm512_adds_epi16(low, zero), _mm512_adds_epi16(high, zero))};
 #elif HWY_TARGET == HWY_AVX2
+  const __m256i zero = _mm256_set1_epi16(static_cast<int16_t>(to.zero));
   const __m256i low = _mm256_packs_epi32(parts[0].raw, parts[1].raw);
-  return Bytes{_mm256_packus_epi16(low, _mm256_packs_epi32(parts[2].raw, parts[3].raw))};
+  const __m256i high = _mm256_packs_epi32(parts[2].raw, parts[3].raw);
+  const Bytes codes{
+      _mm256_packus_epi16(_mm256_adds_epi16(low, zero), _mm256_adds_epi16(high, zero))};
 #else
   static_assert(kUnits == 1);  // then parts follow each other
-  const hn::Rebind<uint8_t, IntsTag> d8;
+  const hn::Rebind<uint8_t, IntsTag> d_part;
+  const Ints zero = hn::Set(IntsTag(), to.zero);
   HWY_ALIGN uint8_t bytes[16];
-  unroll<4>([&](auto j)
-                BITSMITH_UNROLLED { hn::StoreU(hn::DemoteTo(d8, parts[j]), d8, bytes + j * 4); });
-  return hn::Load(BytesTag(), bytes);
+  unroll<4>([&](auto j) BITSMITH_UNROLLED {
+    hn::StoreU(hn::DemoteTo(d_part, hn::Add(parts[j], zero)), d_part, bytes + j * 4);
+  });
+  const Bytes codes = hn::Load(d8, bytes);
 #endif
+  const Bytes min = hn::Set(d8, static_cast<uint8_t>(to.min));
+  return hn::Min(hn::Max(codes, min), hn::Set(d8, static_cast<uint8_t>(to.max)));
 }
 
 // The block of kChannels channels that begins at `channel`, for all pixels.
-HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int64_t channel,
+HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task,
+                                 const DepthwiseTaps& taps, int64_t channel,
                                  const int8_t* HWY_RESTRICT weights,
                                  const int32_t* HWY_RESTRICT bias, const Requantization& to,
                                  uint8_t* HWY_RESTRICT y) {
@@ -88,7 +139,7 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int
   const int64_t channels = plan.shape().channels;
   const int64_t count = std::min(kChannels, channels - channel);
   const int64_t unit = channel / 16;
-  const int64_t taps = static_cast<int64_t>(plan.runs().size());
+  HWY_ALIGN static constexpr uint8_t kPadding[kPartBytes] = {};
   const auto slot = [&](size_t part) {
     return (static_cast<int64_t>(part) * layout.units + unit) * 4;
   };
@@ -101,11 +152,12 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int
     Ints sums[4];
     unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = start[j]; });
     const int8_t* w = weights + unit * 16;
-    for (int64_t tap = 0; tap < taps; tap += 4) {
-      Bytes pixels[4];  // missing taps repeat the last: their weights are 0
+    for (size_t tap = 0; tap < taps.offsets().size(); tap += 4) {
+      Bytes pixels[4];
       unroll<4>([&](auto i) BITSMITH_UNROLLED {
-        const int64_t at = std::min(tap + static_cast<int64_t>(i), taps - 1);
-        pixels[i] = hn::LoadU(BytesTag(), x + plan.runs()[static_cast<size_t>(at)]);
+        const int64_t offset = taps.offsets()[tap + i];
+        const bool outside = offset == DepthwiseTaps::kOutside;
+        pixels[i] = hn::LoadU(BytesTag(), outside ? kPadding : x + offset);
       });
       Bytes parts[4];
       interleave4(pixels[0], pixels[1], pixels[2], pixels[3], parts);
@@ -116,8 +168,8 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int
       });
       w += layout.units * 64;
     }
-    unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = requantizers[j](sums[j], to); });
-    const Bytes codes = narrow4(sums);
+    unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = requantizers[j].scaled(sums[j]); });
+    const Bytes codes = codes_of(sums, to);
     uint8_t* out = y + task.outputs[pixel] * channels + channel;
     if (HWY_LIKELY(count == kChannels)) {
       hn::StoreU(codes, BytesTag(), out);
@@ -131,9 +183,10 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task, int
 
 void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
                         const int32_t* bias, const Requantization& to, uint8_t* y) {
+  const DepthwiseTaps taps(plan, task);
   const int64_t end = std::min(plan.shape().channels, task.panel_end * kDepthwiseBlock);
   for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; c += kChannels) {
-    convolve_block(plan, task, c, weights, bias, to, y);
+    convolve_block(plan, task, taps, c, weights, bias, to, y);
   }
 }
 

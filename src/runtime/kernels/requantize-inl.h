@@ -18,6 +18,12 @@ namespace HWY_NAMESPACE {
 
 // floor(a * b / 2^32) of each lane.
 HWY_INLINE Ints multiply_high(Ints a, Ints b) {
+#if HWY_TARGET == HWY_AVX3_DL  // moves and joins the halves in one instruction
+  const __m512i even_products = _mm512_mul_epi32(a.raw, b.raw);
+  const __m512i odd_products =
+      _mm512_mul_epi32(_mm512_srli_epi64(a.raw, 32), _mm512_srli_epi64(b.raw, 32));
+  return Ints{_mm512_mask_shuffle_epi32(odd_products, 0x5555, even_products, _MM_PERM_DDBB)};
+#else
   const IntsTag di;
   const hn::Repartition<uint64_t, IntsTag> dw;
   const auto odd_of = [&](Ints v) HWY_ATTR {
@@ -26,6 +32,7 @@ HWY_INLINE Ints multiply_high(Ints a, Ints b) {
   const auto even = hn::BitCast(dw, hn::MulEven(a, b));
   const auto odd = hn::BitCast(di, hn::MulEven(odd_of(a), odd_of(b)));
   return hn::OddEven(odd, hn::BitCast(di, hn::ShiftRight<32>(even)));
+#endif
 }
 
 // Scales of some channels, and the clamp that all channels share.
@@ -53,13 +60,17 @@ class VectorRequantizer {
   }
   HWY_INLINE Ints operator()(Ints sum, int32_t zero, int32_t min, int32_t max) const {
     const IntsTag di;
+    const Ints code = hn::Add(scaled(sum), hn::Set(di, zero));
+    return hn::Min(hn::Max(code, hn::Set(di, min)), hn::Set(di, max));
+  }
+
+  // Neither shifted by the zero point nor clamped.
+  HWY_INLINE Ints scaled(Ints sum) const {
     if (HWY_UNLIKELY(has_left_)) {
-      const Ints limit = hn::Set(di, std::numeric_limits<int32_t>::max()) >> left_;
+      const Ints limit = hn::Set(IntsTag(), std::numeric_limits<int32_t>::max()) >> left_;
       sum = hn::Min(hn::Max(sum, hn::Neg(limit)), limit) << left_;
     }
-    const Ints scaled = hn::Add(multiply_high(sum, multiplier_), rounding_) >> shift_;
-    const Ints code = hn::Add(scaled, hn::Set(di, zero));
-    return hn::Min(hn::Max(code, hn::Set(di, min)), hn::Set(di, max));
+    return hn::Add(multiply_high(sum, multiplier_), rounding_) >> shift_;
   }
 
  private:
@@ -82,6 +93,22 @@ HWY_INLINE void store_codes(Ints codes, uint8_t* HWY_RESTRICT to, int64_t count)
     std::memcpy(to, all, static_cast<size_t>(count));
   }
 }
+
+#if HWY_TARGET == HWY_AVX3_DL
+
+// Codes of 32 channels in a row from two vectors that are only scaled. Saturation to 16 bits leaves
+// what lies outside of [min, max] outside.
+HWY_INLINE __m256i code_pair(Ints a, Ints b, const Requantization& to) {
+  __m512i words = _mm512_packs_epi32(a.raw, b.raw);  // by 128-bit blocks: 4 of a, 4 of b
+  words = _mm512_adds_epi16(words, _mm512_set1_epi16(static_cast<int16_t>(to.zero)));
+  words = _mm512_max_epi16(words, _mm512_set1_epi16(static_cast<int16_t>(to.min)));
+  words = _mm512_min_epi16(words, _mm512_set1_epi16(static_cast<int16_t>(to.max)));
+  // Doublewords of two codes each: 0, 1 of each block are a's, 2, 3 are b's.
+  const __m512i order = _mm512_set_epi32(15, 14, 11, 10, 7, 6, 3, 2, 13, 12, 9, 8, 5, 4, 1, 0);
+  return _mm512_cvtepi16_epi8(_mm512_permutexvar_epi32(order, words));
+}
+
+#endif
 
 }  // namespace HWY_NAMESPACE
 }  // namespace bitsmith
