@@ -3,7 +3,7 @@
 BUILD := build/release
 BITSMITH := $(BUILD)/bin/bitsmith
 
-.PHONY: all setup configure build test demo clean
+.PHONY: all setup configure build test clients demo clean
 
 all: build
 
@@ -18,6 +18,10 @@ build: configure
 
 test: build
 	@ctest --test-dir $(BUILD) --output-on-failure -j 2
+
+# ONNX Runtime and llama.cpp from npm, for the tests that run our files in them; a gigabyte.
+clients:
+	@npm install --prefix tests --ignore-scripts --no-package-lock --no-audit --no-fund
 
 demo: configure
 	@cmake --build $(BUILD) --target bitsmith_cli bitsmith_compiler

@@ -2,10 +2,10 @@
 //   node bench/onnx_runtime.js BITSMITH THREADS BATCH NET.onnx...
 // BITSMITH is the program. Random inputs. Images per second, by the clock and by processor time,
 // which other work on the machine hardly changes: medians of three rounds, in each of which both are
-// measured for a second or two. Needs `npm install --ignore-scripts onnxruntime-node` in tests/onnx.
+// measured for a second or two. Needs `make clients`.
 const {execFileSync} = require('child_process');
 const path = require('path');
-const ort = require(path.join(__dirname, '../tests/onnx/node_modules/onnxruntime-node'));
+const ort = require(path.join(__dirname, '../tests/node_modules/onnxruntime-node'));
 
 const kRounds = 3;
 

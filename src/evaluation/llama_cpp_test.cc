@@ -9,6 +9,8 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kTokens = 64;
+// Of logits: llama.cpp rounds what Q4_K is multiplied with to 8 bits, in blocks of 256.
+constexpr float kRounding = 0.1F;
 
 void export_as(const Model& model, const std::string& codec, const std::filesystem::path& path,
                ThreadPool& pool) {
@@ -37,11 +39,10 @@ void expect_agreement(const Model& original, const std::vector<std::string>& cod
                         {"count", kTokens}});
   }
   const auto answers = testing::ask_llama_cpp(requests, folder);
-  if (!answers) GTEST_SKIP() << "node-llama-cpp is not there (BITSMITH_LLAMA_CPP)";
-  ASSERT_EQ(answers->size(), codecs.size());
+  ASSERT_EQ(answers.size(), codecs.size());
   for (size_t i = 0; i < codecs.size(); ++i) {
     SCOPED_TRACE(codecs[i]);
-    const json& answer = (*answers)[i];
+    const json& answer = answers[i];
     for (size_t t = 0; t < texts.size(); ++t) {
       EXPECT_EQ(answer["tokens"][t].get<std::vector<TokenId>>(), tokenizer->encode(texts[t], false))
           << texts[t];
@@ -49,11 +50,13 @@ void expect_agreement(const Model& original, const std::vector<std::string>& cod
     const Model coded = open_model(folder / (codecs[i] + ".gguf"));
     const auto generated = answer["generated"].get<std::vector<TokenId>>();
     EXPECT_EQ(static_cast<int64_t>(generated.size()), kTokens);
-    testing::expect_most_likely(coded, prompt, generated, pool);
+    testing::expect_most_likely(coded, prompt, generated, codecs[i] == "q4_k" ? kRounding : 0,
+                                pool);
   }
 }
 
 TEST(LlamaCpp, ContinuesClassicsAsWeDo) {
+  if (!testing::llama_cpp_is_there()) GTEST_SKIP() << testing::kNoLlamaCpp;
   const auto folder = testing::shared_data("llm/classics-7m");
   if (folder.empty()) GTEST_SKIP() << "llm/classics-7m is not there (BITSMITH_DATA)";
   expect_agreement(open_model(folder), {"f32", "f16", "q8_0", "q4_k"},
@@ -62,6 +65,7 @@ TEST(LlamaCpp, ContinuesClassicsAsWeDo) {
 }
 
 TEST(LlamaCpp, ContinuesTinystoriesAsWeDo) {
+  if (!testing::llama_cpp_is_there()) GTEST_SKIP() << testing::kNoLlamaCpp;
   const auto folder = testing::shared_data("llm/tinystories-656k");
   if (folder.empty()) GTEST_SKIP() << "llm/tinystories-656k is not there (BITSMITH_DATA)";
   expect_agreement(open_model(folder), {"f16", "q8_0"},

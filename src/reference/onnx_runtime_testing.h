@@ -15,8 +15,7 @@ namespace bitsmith::reference_testing {
 // Networks are added, then run by one process: starting one takes longer than most networks.
 class OnnxRuntime {
  public:
-  static constexpr const char* kMissing =
-      "onnxruntime-node is not there: npm install --ignore-scripts onnxruntime-node in tests/onnx";
+  static constexpr const char* kMissing = "ONNX Runtime is not there: make clients";
 
   // `folder`: where inputs and outputs of the networks may lie.
   explicit OnnxRuntime(std::filesystem::path folder) : folder_(std::move(folder)) {}

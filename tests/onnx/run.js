@@ -1,8 +1,7 @@
 // Runs networks with ONNX Runtime:  node run.js LIST
 // A line of LIST is NET.onnx INPUT OUTPUT EXTENT..., parted by tabs. INPUT holds float32 of the shape
 // given; OUTPUT gets all outputs of the network as float32, one after the other. LIST "-": only says
-// whether ONNX Runtime is there; `npm install --ignore-scripts onnxruntime-node` in this folder gets
-// it.
+// whether ONNX Runtime is there; `make clients` gets it.
 const fs = require('fs');
 const ort = require('onnxruntime-node');
 
