@@ -1,7 +1,7 @@
 // `bitsmith export`: a model as a file that other engines read.
 #include <fmt/core.h>
 
-#include <map>
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,8 +11,11 @@
 #include "core/mapped_file.h"
 #include "core/output_file.h"
 #include "core/progress.h"
+#include "core/registry.h"
+#include "formats/folder_format.h"
 #include "formats/gguf_export.h"
 #include "formats/gguf_types.h"
+#include "formats/huggingface_export.h"
 #include "formats/onnx_export.h"
 #include "model_options.h"
 #include "report/units.h"
@@ -27,6 +30,7 @@ struct ExportOptions {
   std::string format = "gguf";
   bool as_float = false;
   std::string type;
+  std::string dense = "f32";
   int steps = 20;
   int threads = 0;
   bool quiet = false;
@@ -83,17 +87,81 @@ void run_gguf_export(const ExportOptions& options, const Model& model) {
   print(options, report);
 }
 
+// By what became of them, in the order of the first ones.
+template <class Note>
+std::vector<std::pair<std::string, std::vector<const Note*>>> grouped(
+    const std::vector<Note>& notes) {
+  std::vector<std::pair<std::string, std::vector<const Note*>>> groups;
+  for (const Note& note : notes) {
+    auto group = std::ranges::find(
+        groups, note.text, [](const auto& g) -> auto& { return g.first; });
+    if (group == groups.end()) {
+      groups.emplace_back(note.text, std::vector<const Note*>());
+      group = groups.end() - 1;
+    }
+    group->second.push_back(&note);
+  }
+  return groups;
+}
+
+template <class Note>
+std::string first_of(const std::vector<const Note*>& notes) {
+  const std::string& name = notes.front()->tensor;
+  return notes.size() == 1 ? name : fmt::format("{} and {} more", name, notes.size() - 1);
+}
+
 void run_onnx_export(const ExportOptions& options, const Model& model) {
   const OnnxReport report = export_onnx(options.output, model, options.as_float);
   fmt::print("{}: {} ({:.3f} bits per weight), opset {}, read again and compared\n", options.output,
              format_bytes(report.bytes), bits_per_weight(report.bytes, model.parameter_count()),
              report.opset);
-  std::map<std::string, std::vector<std::string>> tensors;  // by what became of them
-  for (const OnnxNote& note : report.notes) tensors[note.text].push_back(note.tensor);
-  for (const auto& [text, names] : tensors) {
-    const std::string more =
-        names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : std::string();
-    fmt::print("  {}{}: {}\n", names[0], more, text);
+  for (const auto& [text, notes] : grouped(report.notes)) {
+    fmt::print("  {}: {}\n", first_of(notes), text);
+  }
+}
+
+// The format of a folder without codes.
+constexpr const char* kPlainFolder = "safetensors";
+
+bool is_folder_format(const std::string& format) {
+  return format == kPlainFolder || Registry<FolderFormat>::instance().find(format) != nullptr;
+}
+
+std::vector<std::string> export_formats() {
+  std::vector<std::string> names = {"gguf", "onnx", kPlainFolder};
+  for (const FolderFormat* f : Registry<FolderFormat>::instance().all()) {
+    names.push_back(f->info().id);
+  }
+  return names;
+}
+
+void run_folder_export(const ExportOptions& options, const Model& model) {
+  TerminalProgress terminal;
+  SilentProgress silent;
+  Progress& progress = options.quiet ? static_cast<Progress&>(silent) : terminal;
+  progress.begin("exporting", static_cast<double>(model.parameter_bytes()));
+  double done = 0;
+  FolderExport settings;
+  settings.format = options.format == kPlainFolder ? "" : options.format;
+  settings.dense = options.dense;
+  settings.after_write = [&](const CodedTensor& tensor) {
+    release_pages(tensor.bytes);
+    done += static_cast<double>(tensor.bytes.size());
+    progress.update(done, tensor.name);
+  };
+  const FolderReport report = export_folder(options.output, model, settings);
+  progress.end();
+  fmt::print(
+      "{}: {} of tensors, {:.3f} bits per weight, {} matrices as codes; read again and "
+      "compared\n",
+      options.output, format_bytes(report.bytes), bits_per_weight(report.bytes, report.weights),
+      report.coded);
+  for (const auto& [text, notes] : grouped(report.notes)) {
+    double largest = 0;
+    for (const FolderReport::Note* note : notes) largest = std::max(largest, note->error);
+    const std::string error =
+        largest == 0 ? "exact" : fmt::format("changed by up to {:.2e} of its size", largest);
+    fmt::print("  {} became {}: {}\n", first_of(notes), text, error);
   }
 }
 
@@ -103,14 +171,20 @@ void run_export(const ExportOptions& options, const CLI::App& command) {
     if (command.count(option) == 0 || options.format == format) return;
     fail(ErrorCode::kInvalidArgument, "{} is for --format {}", option, format);
   };
-  if (options.format != "gguf" && options.format != "onnx") {
-    fail(ErrorCode::kInvalidArgument, "--format '{}' is not known; there are: gguf, onnx",
-         options.format);
+  const bool folder = is_folder_format(options.format);
+  if (!folder && options.format != "gguf" && options.format != "onnx") {
+    fail(ErrorCode::kInvalidArgument, "--format '{}' is not known; there are: {}", options.format,
+         fmt::join(export_formats(), ", "));
   }
   only_for("--float", "onnx");
+  if (!folder && command.count("--dense") > 0) {
+    fail(ErrorCode::kInvalidArgument, "--dense is for folders: --format {} and others",
+         kPlainFolder);
+  }
   for (const char* option : {"--type", "--steps", "--threads"}) only_for(option, "gguf");
-  check_writable(options.output);
+  if (!folder) check_writable(options.output);
   const Model model = open_model(options.model);
+  if (folder) return run_folder_export(options, model);
   if (options.format == "onnx") return run_onnx_export(options, model);
   run_gguf_export(options, model);
 }
@@ -129,9 +203,17 @@ void add_export(CLI::App& app) {
       "  bitsmith export net.bitsmith -o net.onnx --format onnx          QDQ: int8 weights stay "
       "int8\n"
       "  bitsmith export net.bitsmith -o net.onnx --format onnx --float  weights as float32\n"
+      "  bitsmith export small.bitsmith -o folder --format gptq    for vLLM and transformers; or "
+      "awq,\n"
+      "                                                          compressed-tensors, safetensors\n"
       "GGUF is for language models. Types: f32 f16 bf16 q8_0 q6_k q5_k q5_1 q5_0 q4_k q4_1 q4_0\n"
       "iq4_nl iq4_xs q3_k q2_k tq1_0 tq2_0 mxfp4 nvfp4. Scales are searched, without calibration;\n"
       "`bitsmith compress --to gguf` calibrates, and chooses the type of each matrix.\n"
+      "Folders (gptq, awq, compressed-tensors) keep the codes of codec `int` with their scales, "
+      "bit for\n"
+      "bit, where the format has them, as 4 bits in groups of 64 or 128; embedding, head and all "
+      "else\n"
+      "become numbers of --dense. safetensors: all weights as numbers, for any engine.\n"
       "ONNX is for networks of images or other tensors of fixed extents. Weights of the codec "
       "`int` "
       "with\n"
@@ -144,8 +226,16 @@ void add_export(CLI::App& app) {
       ->add_option("MODEL", options->model,
                    "a bitsmith file, GGUF file, ONNX file or Hugging Face folder")
       ->required();
-  command->add_option("-o,--output", options->output, "the file to write")->required();
-  command->add_option("--format", options->format, "gguf or onnx")->capture_default_str();
+  command->add_option("-o,--output", options->output, "the file or folder to write")->required();
+  command
+      ->add_option("--format", options->format,
+                   fmt::format("one of {}", fmt::join(export_formats(), ", ")))
+      ->capture_default_str();
+  command
+      ->add_option("--dense", options->dense,
+                   "folders: what coded weights become that stay no codes: f32 (exact), f16, bf16")
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}))
+      ->capture_default_str();
   command->add_flag("--float", options->as_float, "onnx: all weights as float32");
   command->add_option("--type", options->type,
                       "gguf: type of the matrices; without it each keeps its own, or becomes f16");

@@ -71,31 +71,16 @@ class IntEncoder final : public Encoder {
     std::fill(bytes.begin(), bytes.end(), std::byte{0});
     auto* out = reinterpret_cast<uint8_t*>(bytes.data());
     layout_.pack(codes_.data(), out);
-    for (int64_t panel = 0; panel < layout_.panels; ++panel) write_parameters(panel, out);
-  }
-
- private:
-  void write_parameters(int64_t panel, uint8_t* out) const {
-    const int64_t row_begin = panel * IntLayout::kPanelRows;
-    for (int64_t group = 0; group < layout_.groups; ++group) {
-      const int64_t vector = panel * layout_.groups + group;
-      uint8_t* scales = out + layout_.scales_offset + vector * IntLayout::kPanelRows * 2;
-      uint8_t* zeros = out + layout_.zeros_offset + vector * layout_.group_zero_bytes();
-      for (int64_t r = 0; r < layout_.panel_rows(panel); ++r) {
-        const auto at = static_cast<size_t>(group * layout_.shape.rows + row_begin + r);
-        const uint16_t scale = float_to_f16(scales_[at]);
-        std::memcpy(scales + 2 * r, &scale, sizeof(scale));
-        if (layout_.symmetric) continue;
-        const auto zero = static_cast<uint32_t>(zeros_[at]);
-        for (int bit = 0; bit < layout_.bits; ++bit) {
-          const int64_t position = r * layout_.bits + bit;
-          const uint32_t value = ((zero >> bit) & 1u) << (position % 8);
-          zeros[position / 8] = static_cast<uint8_t>(zeros[position / 8] | value);
-        }
+    for (int64_t row = 0; row < layout_.shape.rows; ++row) {
+      for (int64_t group = 0; group < layout_.groups; ++group) {
+        const auto at = static_cast<size_t>(group * layout_.shape.rows + row);
+        layout_.set_parameters(row, group, float_to_f16(scales_[at]),
+                               static_cast<uint32_t>(zeros_[at]), out);
       }
     }
   }
 
+ private:
   IntLayout layout_;
   IntGrid grid_;
   std::vector<uint8_t> codes_;   // [cols][rows]

@@ -18,11 +18,29 @@ IntLayout::IntLayout(const MatrixShape& shape_in, int bits_in, int64_t group, bo
 }
 
 float IntLayout::scale(const uint8_t* in, int64_t row, int64_t group) const {
+  return f16_to_float(scale_bits(in, row, group));
+}
+
+uint16_t IntLayout::scale_bits(const uint8_t* in, int64_t row, int64_t group) const {
   const int64_t vector = row / kPanelRows * groups + group;
   const int64_t index = vector * kPanelRows + row % kPanelRows;
   uint16_t number;
   std::memcpy(&number, in + scales_offset + 2 * index, sizeof(number));
-  return f16_to_float(number);
+  return number;
+}
+
+void IntLayout::set_parameters(int64_t row, int64_t group, uint16_t scale_bits, uint32_t zero,
+                               uint8_t* out) const {
+  const int64_t vector = row / kPanelRows * groups + group;
+  uint8_t* const scale = out + scales_offset + 2 * (vector * kPanelRows + row % kPanelRows);
+  std::memcpy(scale, &scale_bits, sizeof(scale_bits));
+  if (symmetric) return;
+  uint8_t* const zeros = out + zeros_offset + vector * group_zero_bytes();
+  for (int bit = 0; bit < bits; ++bit) {
+    const int64_t position = row % kPanelRows * bits + bit;
+    const uint32_t value = ((zero >> bit) & 1u) << (position % 8);
+    zeros[position / 8] = static_cast<uint8_t>(zeros[position / 8] | value);
+  }
 }
 
 float IntLayout::zero(const uint8_t* in, int64_t row, int64_t group) const {

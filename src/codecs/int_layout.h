@@ -42,6 +42,11 @@ struct IntLayout : CodePlanes {
   // The parameters of a group in the tensor's bytes.
   float scale(const uint8_t* in, int64_t row, int64_t group) const;
   float zero(const uint8_t* in, int64_t row, int64_t group) const;
+  uint16_t scale_bits(const uint8_t* in, int64_t row, int64_t group) const;  // binary16
+  // Writes them; the bytes of the zero point were 0. `zero` is below 2^bits, of no use if
+  // symmetric.
+  void set_parameters(int64_t row, int64_t group, uint16_t scale_bits, uint32_t zero,
+                      uint8_t* out) const;
 };
 
 }  // namespace bitsmith

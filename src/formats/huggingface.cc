@@ -10,6 +10,7 @@
 #include "core/output_file.h"
 #include "families/family.h"
 #include "formats/checkpoint_metadata.h"
+#include "formats/folder_format.h"
 #include "formats/json_text.h"
 #include "formats/safetensors.h"
 
@@ -140,20 +141,30 @@ void open_shards(const fs::path& folder, Shards& shards) {
 
 json read_config(const fs::path& folder) {
   const fs::path path = folder / "config.json";
-  json config = parse_json_object_text(read_file(path, kMaxConfigBytes),
-                                       fmt::format("'{}'", path.string()), kMaxConfigBytes);
-  const auto quantized = config.find("quantization_config");
-  if (quantized != config.end() && quantized->is_null()) {
-    config.erase(quantized);  // null means that it is absent
-  } else if (quantized != config.end()) {
-    const json method = quantized->is_object() ? quantized->value("quant_method", json("unknown"))
+  return parse_json_object_text(read_file(path, kMaxConfigBytes),
+                                fmt::format("'{}'", path.string()), kMaxConfigBytes);
+}
+
+// For folders of quantized models, whose "quantization_config" goes; nullptr for others.
+std::unique_ptr<FolderReader> take_reader(json& config) {
+  const json quantization = config.value("quantization_config", json());
+  config.erase("quantization_config");
+  if (quantization.is_null()) return nullptr;
+  const json method = quantization.is_object() ? quantization.value("quant_method", json("unknown"))
                                                : json("unknown");
+  const std::string name = method.is_string() ? method.get<std::string>() : method.dump();
+  const FolderFormat* format = Registry<FolderFormat>::instance().find(name);
+  if (format == nullptr) {
+    std::vector<std::string> known;
+    for (const FolderFormat* f : Registry<FolderFormat>::instance().all()) {
+      known.push_back(f->info().id);
+    }
     fail(ErrorCode::kUnsupported,
-         "'{}': the model is quantized already (quant_method {}); open the original instead",
-         path.string(),
-         quoted_name(method.is_string() ? method.get<std::string>() : method.dump()));
+         "the model is quantized already, by quant_method {}; read are: {}; open the original "
+         "instead",
+         quoted_name(name), fmt::join(known, ", "));
   }
-  return config;
+  return format->reader(quantization);
 }
 
 // A list as it is, one value as a list of it, null as none.
@@ -256,6 +267,8 @@ Model open_huggingface(const fs::path& folder) {
   model.path = folder;
   model.format = "huggingface";
   model.config = read_config(folder);
+  const std::unique_ptr<FolderReader> reader =
+      with_context((folder / "config.json").string(), [&] { return take_reader(model.config); });
   merge_end_tokens(folder, model.config);
   Shards shards;
   open_shards(folder, shards);
@@ -264,8 +277,23 @@ Model open_huggingface(const fs::path& folder) {
   model.graph = with_context(folder.string(), [&] { return build_graph(model.config); });
 
   std::set<const SafetensorsTensor*> used;
+  const FolderReader::Find find = [&](const std::string& name) -> const SafetensorsTensor* {
+    const auto found = shards.tensors.find(name);
+    if (found == shards.tensors.end()) return nullptr;
+    used.insert(found->second.tensor);
+    return found->second.tensor;
+  };
   for (const ValueId id : model.graph.parameters()) {
     const Value& value = model.graph.value(id);
+    if (reader != nullptr && value.shape.size() == 2 && value.name.ends_with(".weight")) {
+      auto coded = with_context(folder.string(), [&] {
+        return reader->read(value.name, value.shape, find, model.buffers);
+      });
+      if (coded) {
+        model.parameters.emplace(value.name, std::move(*coded));
+        continue;
+      }
+    }
     const Located& located = locate(shards, value.name, model.config, folder);
     used.insert(located.tensor);
     model.parameters.emplace(value.name, coded_tensor(value, located));

@@ -12,6 +12,9 @@ namespace bitsmith {
 // of it must be in the files with the graph's shape, as F32, F16 or BF16, and becomes a CodedTensor
 // of the codec `f32`, `f16` or `bf16` that points into the mapped file.
 //
+// Quantized models (config.json has "quantization_config") are read by the folder format that it
+// names (folder_format.h): their matrices are of the codec `int`, in memory of their own.
+//
 // Tied weights: a parameter that is absent is looked up under the other name that safetensors'
 // metadata gives for it, or, between "model.embed_tokens.weight" and "lm_head.weight" of a tied
 // model, under that one's name. Where config.json is silent, files without one of the two are a

@@ -277,10 +277,10 @@ TEST_F(HuggingFace, SaysWhatIsMissingOrUnsupported) {
       refusal(ErrorCode::kCorrupt),
       HasSubstr(fmt::format("'{}': config.json: 'num_hidden_layers'", folder.path().string())));
   json quantized = small_config();
-  quantized["quantization_config"] = {{"quant_method", "gptq"}, {"bits", 4}};
+  quantized["quantization_config"] = {{"quant_method", "hqq"}, {"bits", 4}};
   config(quantized);
   EXPECT_THAT(refusal(ErrorCode::kUnsupported),
-              HasSubstr("quantized already (quant_method 'gptq')"));
+              HasSubstr("quantized already, by quant_method 'hqq'; read are: awq,"));
   quantized["quantization_config"] = nullptr;
   config(quantized);
   EXPECT_EQ(open_huggingface(folder.path()).parameters.size(), 12u);

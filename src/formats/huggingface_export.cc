@@ -1,0 +1,296 @@
+#include "formats/huggingface_export.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <set>
+
+#include "core/error.h"
+#include "core/output_file.h"
+#include "families/family.h"
+#include "formats/folder_format.h"
+#include "formats/huggingface.h"
+#include "formats/json_text.h"
+#include "tensor/dtype.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int64_t kRows = 64;  // decoded at a time
+
+// One parameter on its way into the folder.
+struct Planned {
+  const CodedTensor* tensor = nullptr;
+  bool packed = false;
+  DType dtype = DType::kF32;  // of one that is not packed
+  bool as_it_is = false;
+  std::string reason;  // why a coded matrix becomes numbers
+};
+
+// A folder that gets its name when it is complete.
+class OutputFolder {
+ public:
+  explicit OutputFolder(fs::path target)
+      : target_(std::move(target)),
+        temporary_(target_.string() + fmt::format(".tmp{}", ::getpid())) {
+    std::error_code error;
+    if (fs::exists(target_, error) && !fs::is_empty(target_, error)) {
+      fail(ErrorCode::kInvalidArgument, "'{}' is there already; name a folder that is not",
+           target_.string());
+    }
+    fs::create_directories(temporary_, error);
+    if (error) {
+      fail(ErrorCode::kEnvironment, "cannot make the folder '{}': {}", temporary_.string(),
+           error.message());
+    }
+  }
+  ~OutputFolder() {
+    std::error_code ignored;
+    fs::remove_all(temporary_, ignored);
+  }
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+
+  const fs::path& path() const { return temporary_; }
+  void write(const std::string& name, std::string_view text) const {
+    OutputFile file(temporary_ / name);
+    file.write(text);
+    file.commit();
+  }
+  void commit() const { move_file(temporary_, target_); }
+
+ private:
+  fs::path target_;
+  fs::path temporary_;
+};
+
+std::optional<DType> own_dtype(const CodedTensor& tensor) {
+  const std::string& codec = tensor.scheme.codec->info().id;
+  if (codec == "f32") return DType::kF32;
+  if (codec == "f16") return DType::kF16;
+  if (codec == "bf16") return DType::kBF16;
+  return std::nullopt;
+}
+
+DType dense_dtype(const std::string& name) {
+  if (name.empty() || name == "f32") return DType::kF32;
+  if (name == "f16") return DType::kF16;
+  if (name == "bf16") return DType::kBF16;
+  fail(ErrorCode::kInvalidArgument, "'{}' is not f32, f16 or bf16", name);
+}
+
+void check_is_plain(const Model& model) {
+  if (model.config.is_object() && model.config.contains("model_type") &&
+      build_graph(model.config).to_json() == model.graph.to_json()) {
+    return;
+  }
+  fail(ErrorCode::kUnsupported,
+       "'{}': only a language model whose graph is that of its config.json can become a Hugging "
+       "Face folder; this one is of another kind, or was transformed",
+       model.path.string());
+}
+
+// Matrices that are only multiplied, by layers that quantized models keep codes of.
+std::set<std::string> layer_matrices(const Model& model) {
+  std::set<std::string> names;
+  std::set<std::string> others;
+  for (const Node& node : model.graph.nodes) {
+    for (size_t i = 0; i < node.inputs.size(); ++i) {
+      if (node.inputs[i] == kNoValue) continue;
+      const Value& value = model.graph.value(node.inputs[i]);
+      if (value.kind != ValueKind::kParameter) continue;
+      const bool layer = node.op == "linear" && i == 1 && value.name.ends_with(".weight") &&
+                         value.name != "lm_head.weight";
+      (layer ? names : others).insert(value.name);
+    }
+  }
+  for (const std::string& name : others) names.erase(name);
+  return names;
+}
+
+class Export {
+ public:
+  Export(const Model& model, const FolderExport& options) : model_(model), options_(options) {
+    check_is_plain(model);
+    const std::set<std::string> layers = layer_matrices(model);
+    if (!options.format.empty()) {
+      std::vector<const CodedTensor*> candidates;
+      for (const std::string& name : layers) candidates.push_back(&model.parameter(name));
+      writer_ = Registry<FolderFormat>::instance().get(options.format).writer(candidates);
+    }
+    for (const ValueId id : model.graph.parameters()) {
+      const CodedTensor& tensor = model.parameter(model.graph.value(id).name);
+      plans_.push_back(plan(tensor, layers.contains(tensor.name)));
+      if (plans_.back().packed) {
+        packed_.push_back(&tensor);
+      } else if (tensor.shape.size() == 2 &&
+                 (layers.contains(tensor.name) || tensor.name == "lm_head.weight")) {
+        plain_.push_back(module_of(tensor.name));
+      }
+    }
+    if (writer_ != nullptr && packed_.empty()) {
+      fail(ErrorCode::kInvalidArgument,
+           "'{}' has no matrix whose codes {} can hold{}; compress it first, as with --recipe gptq "
+           "--set code.bits=4 --set code.group=64",
+           model.path.string(), options.format, first_reason(layers));
+    }
+  }
+
+  FolderReport run(const fs::path& folder) {
+    const OutputFolder output(folder);
+    output.write("config.json", config().dump(2) + "\n");
+    for (const auto& [name, text] : model_.tokenizer_files) output.write(name, text);
+    write_tensors(output.path() / "model.safetensors");
+    compare(open_huggingface(output.path()));
+    output.commit();
+    return std::move(report_);
+  }
+
+ private:
+  Planned plan(const CodedTensor& tensor, bool layer) const {
+    Planned planned;
+    planned.tensor = &tensor;
+    const std::optional<DType> own = own_dtype(tensor);
+    planned.as_it_is = own.has_value();
+    planned.dtype = own ? *own : dense_dtype(options_.dense);
+    if (own) return planned;
+    if (writer_ == nullptr) {
+      planned.reason = tensor.scheme.label();
+    } else if (!layer) {
+      planned.reason = fmt::format("{}: embeddings and heads are numbers in these folders",
+                                   tensor.scheme.label());
+    } else {
+      planned.reason = writer_->refusal(tensor);
+      planned.packed = planned.reason.empty();
+    }
+    return planned;
+  }
+
+  std::string first_reason(const std::set<std::string>& layers) const {
+    for (const Planned& p : plans_) {
+      if (layers.contains(p.tensor->name) && !p.reason.empty()) return " (" + p.reason + ")";
+    }
+    return "";
+  }
+
+  json config() const {
+    json config = model_.config;
+    config.erase("quantization_config");
+    config.erase("dtype");
+    if (!config.contains("architectures")) {
+      const auto type = config["model_type"].get<std::string>();
+      std::string name = type;
+      name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
+      config["architectures"] = {name + "ForCausalLM"};
+    }
+    if (writer_ != nullptr) {
+      config["torch_dtype"] = "float16";  // as scales are
+      config["quantization_config"] = writer_->config(packed_, plain_);
+    }
+    return config;
+  }
+
+  // Twice, so that one matrix is in memory at a time: the header comes first.
+  void write_tensors(const fs::path& path) {
+    std::vector<SafetensorsWriter::Entry> entries;
+    for (const Planned& p : plans_) {
+      if (!p.packed) {
+        entries.push_back({p.tensor->name, p.dtype, p.tensor->shape});
+        continue;
+      }
+      for (FolderTensor& part : writer_->pack(*p.tensor)) entries.push_back(std::move(part.entry));
+    }
+    for (const auto& entry : entries) report_.bytes += entry.size_bytes();
+    SafetensorsWriter writer(path, std::move(entries), {{"format", "pt"}});
+    for (const Planned& p : plans_) {
+      report_.weights += *element_count(p.tensor->shape);
+      if (p.packed) {
+        ++report_.coded;
+        for (const FolderTensor& part : writer_->pack(*p.tensor)) {
+          writer.append(part.entry.name, part.bytes);
+        }
+      } else if (p.as_it_is) {
+        writer.append(p.tensor->name, p.tensor->bytes);
+      } else {
+        write_numbers(p, writer);
+      }
+      if (options_.after_write) options_.after_write(*p.tensor);
+    }
+    writer.commit();
+  }
+
+  static void write_numbers(const Planned& p, SafetensorsWriter& writer) {
+    const MatrixShape shape = p.tensor->matrix();
+    std::vector<float> numbers;
+    std::vector<uint16_t> halves;
+    for (int64_t row = 0; row < shape.rows; row += kRows) {
+      const int64_t count = std::min(kRows, shape.rows - row);
+      numbers.resize(static_cast<size_t>(count * shape.cols));
+      p.tensor->decode(row, count, numbers.data());
+      if (p.dtype == DType::kF32) {
+        writer.append(p.tensor->name, std::as_bytes(std::span(numbers)));
+        continue;
+      }
+      halves.clear();
+      for (const float x : numbers) {
+        halves.push_back(p.dtype == DType::kF16 ? float_to_f16(x) : float_to_bf16(x));
+      }
+      writer.append(p.tensor->name, std::as_bytes(std::span(halves)));
+    }
+  }
+
+  void compare(const Model& written) {
+    for (const Planned& p : plans_) {
+      const double error = relative_error(*p.tensor, written.parameter(p.tensor->name));
+      const bool exact = p.packed || p.as_it_is || p.dtype == DType::kF32;
+      if (exact && error != 0) {
+        fail(ErrorCode::kCorrupt, "tensor {} was written, but reads differently by {}",
+             quoted_name(p.tensor->name), error);
+      }
+      if (p.packed || p.as_it_is) continue;
+      report_.notes.push_back(
+          {p.tensor->name, fmt::format("{} ({})", to_string(p.dtype), p.reason), error});
+    }
+  }
+
+  static double relative_error(const CodedTensor& a, const CodedTensor& b) {
+    const MatrixShape shape = a.matrix();
+    std::vector<float> x;
+    std::vector<float> y;
+    double squares = 0;
+    double changes = 0;
+    for (int64_t row = 0; row < shape.rows; row += kRows) {
+      const int64_t count = std::min(kRows, shape.rows - row);
+      x.resize(static_cast<size_t>(count * shape.cols));
+      y.resize(x.size());
+      a.decode(row, count, x.data());
+      b.decode(row, count, y.data());
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double d = double{x[i]} - double{y[i]};
+        if (x[i] != y[i]) changes += d * d;
+        squares += double{x[i]} * double{x[i]};
+      }
+    }
+    return changes == 0 ? 0 : std::sqrt(changes / squares);
+  }
+
+  const Model& model_;
+  const FolderExport& options_;
+  std::unique_ptr<FolderWriter> writer_;  // none: all as numbers
+  std::vector<Planned> plans_;
+  std::vector<const CodedTensor*> packed_;
+  std::vector<std::string> plain_;
+  FolderReport report_;
+};
+
+}  // namespace
+
+FolderReport export_folder(const std::filesystem::path& folder, const Model& model,
+                           const FolderExport& options) {
+  return Export(model, options).run(folder);
+}
+
+}  // namespace bitsmith

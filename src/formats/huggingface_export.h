@@ -1,0 +1,40 @@
+// Models as Hugging Face folders, with quantized matrices in the formats of other engines.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "formats/model.h"
+
+namespace bitsmith {
+
+struct FolderExport {
+  std::string format;  // a "quant_method" (folder_format.h); empty: all weights as numbers
+  std::string dense;   // what else is coded becomes "f32", "f16" or "bf16"; empty: f32
+  std::function<void(const CodedTensor&)> after_write;
+};
+
+struct FolderReport {
+  struct Note {
+    std::string tensor;
+    std::string text;  // what it became and why
+    double error = 0;  // sqrt(sum of squared changes / sum of squares)
+  };
+  std::vector<Note> notes;  // of matrices that are not the codes they were
+  uint64_t bytes = 0;       // of the tensors
+  int64_t weights = 0;
+  int64_t coded = 0;  // matrices that stayed codes
+};
+
+// Writes config.json, model.safetensors and the tokenizer's files into `folder`, which appears
+// whole or not at all: it must not be there, or be empty. Matrices that are multiplied keep their
+// codes where the format has them; the embedding and the head become numbers, which is what engines
+// expect. Numbers stay what they are. The folder is opened again and compared: every matrix has the
+// same values, or those of `dense`. kUnsupported for models whose graph is not that of their
+// config.json (transformed ones).
+FolderReport export_folder(const std::filesystem::path& folder, const Model& model,
+                           const FolderExport& options);
+
+}  // namespace bitsmith

@@ -1,0 +1,39 @@
+// Matrices of integer codes in plain order, between the codec `int` and the formats of other
+// engines.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codecs/codec.h"
+
+namespace bitsmith {
+
+// w = scale * (code - zero), a scale and a zero point for each group of columns of a row.
+struct IntegerMatrix {
+  MatrixShape shape;
+  int bits = 4;
+  int64_t group = 0;  // columns of a group; 0: a row
+  bool symmetric = false;
+
+  std::vector<uint8_t> codes;    // [rows, cols], below 2^bits
+  std::vector<uint16_t> scales;  // [rows, groups], binary16
+  std::vector<uint8_t> zeros;    // [rows, groups], below 2^bits; of symmetric ones 2^(bits - 1)
+
+  int64_t group_cols() const { return group == 0 ? shape.cols : group; }
+  int64_t groups() const { return ceil_div(shape.cols, group_cols()); }
+};
+
+// How a tensor is coded, without its codes; false if it is not of the codec `int`.
+bool is_integer_matrix(const CodedTensor& tensor);
+IntegerMatrix integer_form(const CodedTensor& tensor);    // shape, bits, group, symmetric
+IntegerMatrix integer_matrix(const CodedTensor& tensor);  // all of it
+
+// The tensor of the codec `int` that holds the same numbers; its bytes are appended to `buffers`.
+using ByteBuffers = std::vector<std::shared_ptr<const std::vector<std::byte>>>;
+CodedTensor coded_tensor(std::string name, Shape shape, const IntegerMatrix& matrix,
+                         ByteBuffers& buffers);
+
+}  // namespace bitsmith
