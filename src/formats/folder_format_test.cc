@@ -258,6 +258,28 @@ TEST(FolderFormat, RefusesWhatItCannotRead) {
   EXPECT_THAT(refusal("awq", {{"bits", 8}}), HasSubstr("bits"));
 }
 
+TEST(IntegerMatrix, ChangesIntoBlocksAndBack) {
+  for (const int bits : {4, 8}) {
+    const Case c{"blocks", "", bits, 32, true};
+    const IntegerMatrix m = random_matrix(c);
+    ByteBuffers buffers;
+    const CodedTensor tensor = coded_tensor("w", {64, 96}, m, buffers);
+    ASSERT_EQ(block_codec(tensor), bits == 4 ? "q4_0" : "q8_0");
+    const std::vector<std::byte> bytes = integer_blocks(tensor);
+    const CodedTensor blocks{"w", {64, 96}, Scheme(block_codec(tensor), json::object()), bytes};
+    EXPECT_EQ(blocks.decode_all(), tensor.decode_all());
+    EXPECT_EQ(integer_matrix(blocks).codes, m.codes);
+    EXPECT_EQ(integer_matrix(blocks).scales, m.scales);
+  }
+  for (const Case& c : {Case{"zeros", "", 4, 32, false}, Case{"wide", "", 4, 48, true},
+                        Case{"bits", "", 5, 32, true}, Case{"rest", "", 4, 32, true, {2, 40}}}) {
+    ByteBuffers buffers;
+    const CodedTensor tensor =
+        coded_tensor("w", {c.shape.rows, c.shape.cols}, random_matrix(c), buffers);
+    EXPECT_EQ(block_codec(tensor), "") << c.name;
+  }
+}
+
 TEST(FolderFormat, ScalesMustBeBinary16) {
   const float numbers[] = {0.5F, 1e-9F};
   SafetensorsTensor tensor{"F32", {2}, std::as_bytes(std::span(numbers))};

@@ -10,6 +10,7 @@
 #include "formats/gguf_names.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/gguf_writer.h"
+#include "formats/integer_matrix.h"
 #include "formats/json_text.h"
 
 namespace bitsmith {
@@ -69,7 +70,9 @@ struct Planned {
 // The codec that a matrix gets.
 std::string choose_codec(const CodedTensor& tensor, const std::string& wanted, GgufReport& report) {
   const int64_t cols = tensor.matrix().cols;
-  const std::string own(gguf_scheme(tensor).codec->info().id);
+  std::string own(block_codec(tensor));  // the same numbers in blocks of ggml
+  if (!own.empty() && wanted.empty()) return own;
+  own = gguf_scheme(tensor).codec->info().id;
   const std::string codec(gguf_codec(wanted.empty() ? own : wanted, cols));
   if (wanted.empty() && own != tensor.scheme.codec->info().id) {
     report.fallbacks.push_back(
@@ -185,6 +188,7 @@ Layout lay_out(const Model& model, const GgufExport& options, GgufReport& report
 std::vector<std::byte> encoded(const Planned& planned, const GgufExport& options) {
   const CodedTensor& tensor = *planned.tensor;
   if (!planned.encoded_anew) return {tensor.bytes.begin(), tensor.bytes.end()};
+  if (planned.scheme.codec->info().id == block_codec(tensor)) return integer_blocks(tensor);
   if (planned.scheme.codec->info().id != "f32") return options.encode(tensor, planned.scheme);
   const std::vector<float> values = tensor.decode_all();
   const auto bytes = std::as_bytes(std::span(values));

@@ -12,8 +12,9 @@ namespace bitsmith {
 
 struct GgufExport {
   // The codec of matrices: "f16", "q8_0", "q4_k", ...; empty: each keeps its own where GGUF has it,
-  // and becomes f16 where it does not. A matrix whose rows are not whole blocks gets another one,
-  // as in llama.cpp: q4_k -> q5_0, q6_k -> q8_0, ..., f16.
+  // symmetric integers in groups of 32 become the same numbers as Q4_0 or Q8_0, others f16. A
+  // matrix whose rows are not whole blocks gets another one, as in llama.cpp: q4_k -> q5_0, q6_k ->
+  // q8_0, ..., f16.
   std::string codec;
   std::string name;  // what the file calls the model; empty: the stem of the model's path
   // Encodes the values of a matrix anew.

@@ -26,14 +26,19 @@ struct IntegerMatrix {
   int64_t groups() const { return ceil_div(shape.cols, group_cols()); }
 };
 
-// How a tensor is coded, without its codes; false if it is not of the codec `int`.
+// Whether a tensor holds such numbers: of the codec `int`, or of ggml's Q4_0 and Q8_0.
 bool is_integer_matrix(const CodedTensor& tensor);
-IntegerMatrix integer_form(const CodedTensor& tensor);    // shape, bits, group, symmetric
+IntegerMatrix integer_form(const CodedTensor& tensor);    // without codes, scales and zeros
 IntegerMatrix integer_matrix(const CodedTensor& tensor);  // all of it
 
 // The tensor of the codec `int` that holds the same numbers; its bytes are appended to `buffers`.
 using ByteBuffers = std::vector<std::shared_ptr<const std::vector<std::byte>>>;
 CodedTensor coded_tensor(std::string name, Shape shape, const IntegerMatrix& matrix,
                          ByteBuffers& buffers);
+
+// The codec of ggml's blocks that holds the same numbers, "q4_0" or "q8_0" (symmetric codes of 4 or
+// 8 bits in whole groups of 32), and those blocks; empty if there is none.
+std::string_view block_codec(const CodedTensor& tensor);
+std::vector<std::byte> integer_blocks(const CodedTensor& tensor);
 
 }  // namespace bitsmith
