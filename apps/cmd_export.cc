@@ -57,11 +57,35 @@ std::string codec_of(const std::string& name) {
   return std::string(type->codec);
 }
 
+// Tensors by what became of them, in the order of the first ones.
+template <class Note, class Text>
+std::vector<std::pair<std::string, std::vector<const Note*>>> grouped(
+    const std::vector<Note>& notes, const Text& text_of) {
+  std::vector<std::pair<std::string, std::vector<const Note*>>> groups;
+  for (const Note& note : notes) {
+    const std::string text = text_of(note);
+    auto group = std::ranges::find_if(groups, [&](const auto& g) { return g.first == text; });
+    if (group == groups.end()) {
+      groups.emplace_back(text, std::vector<const Note*>());
+      group = groups.end() - 1;
+    }
+    group->second.push_back(&note);
+  }
+  return groups;
+}
+
+template <class Note>
+std::string first_of(const std::vector<const Note*>& notes) {
+  const std::string& name = notes.front()->tensor;
+  return notes.size() == 1 ? name : fmt::format("{} and {} more", name, notes.size() - 1);
+}
+
 void print(const ExportOptions& options, const GgufReport& report) {
   fmt::print("{}: {} of tensors, {:.3f} bits per weight\n", options.output,
              format_bytes(report.bytes), bits_per_weight(report.bytes, report.weights));
-  for (const GgufReport::Fallback& fallback : report.fallbacks) {
-    fmt::print("  {} became {}: {}\n", fallback.tensor, fallback.codec, fallback.reason);
+  const auto text = [](const GgufReport::Fallback& f) { return f.codec + ": " + f.reason; };
+  for (const auto& [what, tensors] : grouped(report.fallbacks, text)) {
+    fmt::print("  {} became {}\n", first_of(tensors), what);
   }
 }
 
@@ -87,35 +111,13 @@ void run_gguf_export(const ExportOptions& options, const Model& model) {
   print(options, report);
 }
 
-// By what became of them, in the order of the first ones.
-template <class Note>
-std::vector<std::pair<std::string, std::vector<const Note*>>> grouped(
-    const std::vector<Note>& notes) {
-  std::vector<std::pair<std::string, std::vector<const Note*>>> groups;
-  for (const Note& note : notes) {
-    auto group = std::ranges::find(
-        groups, note.text, [](const auto& g) -> auto& { return g.first; });
-    if (group == groups.end()) {
-      groups.emplace_back(note.text, std::vector<const Note*>());
-      group = groups.end() - 1;
-    }
-    group->second.push_back(&note);
-  }
-  return groups;
-}
-
-template <class Note>
-std::string first_of(const std::vector<const Note*>& notes) {
-  const std::string& name = notes.front()->tensor;
-  return notes.size() == 1 ? name : fmt::format("{} and {} more", name, notes.size() - 1);
-}
-
 void run_onnx_export(const ExportOptions& options, const Model& model) {
   const OnnxReport report = export_onnx(options.output, model, options.as_float);
   fmt::print("{}: {} ({:.3f} bits per weight), opset {}, read again and compared\n", options.output,
              format_bytes(report.bytes), bits_per_weight(report.bytes, model.parameter_count()),
              report.opset);
-  for (const auto& [text, notes] : grouped(report.notes)) {
+  const auto text_of = [](const OnnxNote& note) { return note.text; };
+  for (const auto& [text, notes] : grouped(report.notes, text_of)) {
     fmt::print("  {}: {}\n", first_of(notes), text);
   }
 }
@@ -156,7 +158,8 @@ void run_folder_export(const ExportOptions& options, const Model& model) {
       "compared\n",
       options.output, format_bytes(report.bytes), bits_per_weight(report.bytes, report.weights),
       report.coded);
-  for (const auto& [text, notes] : grouped(report.notes)) {
+  const auto text_of = [](const FolderReport::Note& note) { return note.text; };
+  for (const auto& [text, notes] : grouped(report.notes, text_of)) {
     double largest = 0;
     for (const FolderReport::Note* note : notes) largest = std::max(largest, note->error);
     const std::string error =
@@ -183,7 +186,8 @@ void run_export(const ExportOptions& options, const CLI::App& command) {
   }
   for (const char* option : {"--type", "--steps", "--threads"}) only_for(option, "gguf");
   if (!folder) check_writable(options.output);
-  const Model model = open_model(options.model);
+  Model model = open_model(options.model);
+  settle_buffers(model);
   if (folder) return run_folder_export(options, model);
   if (options.format == "onnx") return run_onnx_export(options, model);
   run_gguf_export(options, model);

@@ -11,6 +11,7 @@ void add_eval(CLI::App& app);
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_export(CLI::App& app);
+void add_convert(CLI::App& app);
 void add_list(CLI::App& app);
 
 }  // namespace bitsmith

@@ -33,6 +33,7 @@ void run(int argc, char** argv) {
   bitsmith::add_inspect(app);
   bitsmith::add_bench(app);
   bitsmith::add_export(app);
+  bitsmith::add_convert(app);
   bitsmith::add_list(app);
   const bool helped = bitsmith::parse(app, argc, argv);
   if (!helped && app.get_subcommands().empty()) fmt::print("{}", app.help());

@@ -68,11 +68,13 @@ struct Planned {
 };
 
 // The codec that a matrix gets.
-std::string choose_codec(const CodedTensor& tensor, const std::string& wanted, GgufReport& report) {
+std::string choose_codec(const CodedTensor& tensor, const GgufExport& options, GgufReport& report) {
+  const std::string& wanted = options.codec;
   const int64_t cols = tensor.matrix().cols;
   std::string own(block_codec(tensor));  // the same numbers in blocks of ggml
   if (!own.empty() && wanted.empty()) return own;
   own = gguf_scheme(tensor).codec->info().id;
+  if (options.exact && wanted.empty() && own != tensor.scheme.codec->info().id) own = "f32";
   const std::string codec(gguf_codec(wanted.empty() ? own : wanted, cols));
   if (wanted.empty() && own != tensor.scheme.codec->info().id) {
     report.fallbacks.push_back(
@@ -85,7 +87,7 @@ std::string choose_codec(const CodedTensor& tensor, const std::string& wanted, G
 }
 
 Planned plan(const Model& model, const Value& value, const std::string& architecture,
-             const std::string& wanted, GgufReport& report) {
+             const GgufExport& options, GgufReport& report) {
   Planned planned;
   planned.tensor = &model.parameter(value.name);
   const auto name = gguf_tensor_name(value.name, architecture);
@@ -94,7 +96,7 @@ Planned plan(const Model& model, const Value& value, const std::string& architec
   }
   planned.name = *name;
   const bool vector = planned.tensor->shape.size() < 2;
-  const std::string codec = vector ? "f32" : choose_codec(*planned.tensor, wanted, report);
+  const std::string codec = vector ? "f32" : choose_codec(*planned.tensor, options, report);
   const Scheme& own = planned.tensor->scheme;
   planned.encoded_anew = codec != own.codec->info().id;
   planned.scheme = planned.encoded_anew ? Scheme(codec, json::object()) : own;
@@ -102,14 +104,15 @@ Planned plan(const Model& model, const Value& value, const std::string& architec
 }
 
 // The plans in the order of use, and how many tensors are of each codec.
-std::vector<Planned> plan_all(const Model& model, const std::string& wanted, GgufReport& report) {
+std::vector<Planned> plan_all(const Model& model, const GgufExport& options, GgufReport& report) {
+  const std::string& wanted = options.codec;
   if (!wanted.empty() && find_ggml_type(wanted) == nullptr) {
     fail(ErrorCode::kInvalidArgument, "GGUF has no type for the codec '{}'", wanted);
   }
   const std::string architecture = gguf_architecture(model.config);
   std::vector<Planned> plans;
   for (const ValueId id : model.graph.parameters()) {
-    plans.push_back(plan(model, model.graph.value(id), architecture, wanted, report));
+    plans.push_back(plan(model, model.graph.value(id), architecture, options, report));
   }
   return plans;
 }
@@ -169,7 +172,7 @@ constexpr const char* kFactors = "rope_freqs.weight";
 Layout lay_out(const Model& model, const GgufExport& options, GgufReport& report) {
   check_is_plain(model);
   Layout layout;
-  layout.plans = plan_all(model, options.codec, report);
+  layout.plans = plan_all(model, options, report);
   layout.factors = rope_factors_of(model.config);
   layout.metadata = metadata_of(model, options.name, layout.plans);
   const GgmlType* f32 = find_ggml_type("f32");

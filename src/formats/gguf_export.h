@@ -16,6 +16,8 @@ struct GgufExport {
   // matrix whose rows are not whole blocks gets another one, as in llama.cpp: q4_k -> q5_0, q6_k ->
   // q8_0, ..., f16.
   std::string codec;
+  // Without a codec: matrices that GGUF has no type for become f32 instead of f16.
+  bool exact = false;
   std::string name;  // what the file calls the model; empty: the stem of the model's path
   // Encodes the values of a matrix anew.
   std::function<std::vector<std::byte>(const CodedTensor& tensor, const Scheme& scheme)> encode;

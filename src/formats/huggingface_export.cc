@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -11,6 +10,7 @@
 #include "formats/folder_format.h"
 #include "formats/huggingface.h"
 #include "formats/json_text.h"
+#include "formats/tensor_error.h"
 #include "tensor/dtype.h"
 
 namespace bitsmith {
@@ -254,27 +254,6 @@ class Export {
       report_.notes.push_back(
           {p.tensor->name, fmt::format("{} ({})", to_string(p.dtype), p.reason), error});
     }
-  }
-
-  static double relative_error(const CodedTensor& a, const CodedTensor& b) {
-    const MatrixShape shape = a.matrix();
-    std::vector<float> x;
-    std::vector<float> y;
-    double squares = 0;
-    double changes = 0;
-    for (int64_t row = 0; row < shape.rows; row += kRows) {
-      const int64_t count = std::min(kRows, shape.rows - row);
-      x.resize(static_cast<size_t>(count * shape.cols));
-      y.resize(x.size());
-      a.decode(row, count, x.data());
-      b.decode(row, count, y.data());
-      for (size_t i = 0; i < x.size(); ++i) {
-        const double d = double{x[i]} - double{y[i]};
-        if (x[i] != y[i]) changes += d * d;
-        squares += double{x[i]} * double{x[i]};
-      }
-    }
-    return changes == 0 ? 0 : std::sqrt(changes / squares);
   }
 
   const Model& model_;

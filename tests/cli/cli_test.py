@@ -22,7 +22,7 @@ import unittest
 PROGRAM = sys.argv.pop(1)
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
-COMMANDS = ["run", "eval", "inspect", "export", "bench", "list"]
+COMMANDS = ["run", "eval", "inspect", "export", "convert", "bench", "list"]
 COMPILER_COMMANDS = ["compress", "plan", "sweep", "compare"]
 HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
                                            "bitsmith-compiler"))
@@ -525,6 +525,31 @@ class CommandLine(unittest.TestCase):
         self.fails(2, "export", self.model, "-o", path, "--type", "nonsense", "--quiet")
         self.fails(2, "export", self.model, "-o", path, "--format", "nonsense", "--quiet")
         self.assertIn("truncated", self.truncated(path))
+
+    def test_convert_keeps_every_code(self):
+        at = lambda name: os.path.join(self.folder, name)
+        self.works("export", self.model, "-o", at("codes.gguf"), "--type", "q4_0", "--quiet")
+
+        def convert(source, output, *more):
+            text = self.works("convert", at(source), at(output), *more, "--json", "--quiet")
+            tensors = json.loads(text)["tensors"]
+            self.assertEqual({t["error"] for t in tensors}, {0})
+            return {(t["from"], t["to"]) for t in tensors}
+
+        # The embedding is a head too: both are numbers in folders.
+        self.assertIn(("Q4_0", "Q4_0"), convert("codes.gguf", "codes.bitsmith"))
+        self.assertIn(("Q4_0", "int4 row sym"), convert("codes.bitsmith", "gptq", "--format", "gptq"))
+        self.assertIn(("int4 row sym", "Q4_0"), convert("gptq", "again.gguf"))
+        self.assertIn(("Q4_0", "int4 row sym"), convert("again.gguf", "awq", "--format", "awq"))
+        self.assertIn(("int4 row sym", "f32"), convert("awq", "numbers"))
+        perplexities = [json.loads(self.works("eval", at(model), "--text", self.text, "--json"))
+                        ["model"]["perplexity"]["value"] for model in ("numbers", "codes.gguf")]
+        self.assertAlmostEqual(perplexities[0], perplexities[1], delta=0.02 * perplexities[0])
+        text = self.works("convert", at("awq"), at("table.gguf"), "--quiet")
+        self.assertIn("exact", text)
+        self.assertIn("there already", self.fails(2, "convert", at("awq"), at("gptq"), "--quiet"))
+        self.assertIn("names no format", self.fails(2, "convert", at("awq"), at("x.foo")))
+        self.assertIn("gptq", self.fails(3, "convert", at("awq"), at("x"), "--format", "exl9"))
 
     def test_export_onnx(self):
         net = os.path.join(self.folder, "export-me.onnx")

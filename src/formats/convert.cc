@@ -1,0 +1,122 @@
+#include "formats/convert.h"
+
+#include <unistd.h>
+
+#include "core/error.h"
+#include "core/output_file.h"
+#include "formats/checkpoint.h"
+#include "formats/folder_format.h"
+#include "formats/gguf_export.h"
+#include "formats/huggingface_export.h"
+#include "formats/json_text.h"
+#include "formats/tensor_error.h"
+#include "tensor/dtype.h"
+
+namespace bitsmith {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kPlainFolder = "safetensors";
+
+std::string format_of(const ConvertRequest& request) {
+  if (!request.format.empty()) return request.format;
+  const std::string ending = request.output.extension().string();
+  if (ending == ".gguf") return "gguf";
+  if (ending == ".bitsmith") return "bitsmith";
+  if (ending.empty()) return kPlainFolder;
+  fail(ErrorCode::kInvalidArgument,
+       "'{}': the ending '{}' names no format: .gguf, .bitsmith, or none for a folder; or --format",
+       request.output.string(), ending);
+}
+
+// Of numbers, so that nothing is ever fitted.
+std::vector<std::byte> as_numbers(const CodedTensor& tensor, const Scheme& scheme) {
+  const std::vector<float> values = tensor.decode_all();
+  const std::string& codec = scheme.codec->info().id;
+  if (codec == "f32") {
+    const auto bytes = std::as_bytes(std::span(values));
+    return {bytes.begin(), bytes.end()};
+  }
+  BITSMITH_ASSERT(codec == "f16");
+  std::vector<uint16_t> halves;
+  for (const float x : values) halves.push_back(float_to_f16(x));
+  const auto bytes = std::as_bytes(std::span(halves));
+  return {bytes.begin(), bytes.end()};
+}
+
+void write_bitsmith(const fs::path& path, const Model& model, const ConvertRequest& request) {
+  CheckpointContents contents;
+  contents.graph = model.graph;
+  contents.config = model.config;
+  contents.parameters = model.parameters;
+  contents.tokenizer_files = model.tokenizer_files;
+  if (model.metadata.is_object()) contents.metadata = model.metadata;
+  contents.after_read = request.after_write;
+  write_checkpoint(path, contents);
+}
+
+void write_gguf(const fs::path& path, const Model& model, const ConvertRequest& request) {
+  GgufExport options;
+  options.name = request.output.stem().string();
+  options.exact = !request.lossy;
+  options.encode = as_numbers;
+  options.after_write = request.after_write;
+  export_gguf(path, model, options);
+}
+
+void write_folder(const fs::path& path, const Model& model, const std::string& format,
+                  const ConvertRequest& request) {
+  FolderExport options;
+  options.format = format == kPlainFolder ? "" : format;
+  options.dense = request.lossy ? "f16" : "f32";
+  options.after_write = request.after_write;
+  export_folder(path, model, options);
+}
+
+}  // namespace
+
+ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
+  ConvertReport report;
+  report.format = format_of(request);
+  if (request.output.empty()) fail(ErrorCode::kInvalidArgument, "the name of the output is empty");
+  const fs::path temporary = request.output.string() + fmt::format(".converting{}", ::getpid());
+  struct Remove {
+    const fs::path& path;
+    ~Remove() {
+      std::error_code ignored;
+      fs::remove_all(path, ignored);
+    }
+  } const remove{temporary};
+
+  if (report.format == "bitsmith") {
+    write_bitsmith(temporary, model, request);
+  } else if (report.format == "gguf") {
+    write_gguf(temporary, model, request);
+  } else {
+    std::error_code error;
+    if (fs::exists(request.output, error) && !fs::is_empty(request.output, error)) {
+      fail(ErrorCode::kInvalidArgument, "'{}' is there already; name a folder that is not",
+           request.output.string());
+    }
+    write_folder(temporary, model, report.format, request);
+  }
+
+  const Model written = open_model(temporary);
+  for (const auto& [name, tensor] : model.parameters) {
+    const CodedTensor& other = written.parameter(name);
+    const double error = relative_error(tensor, other);
+    if (error != 0 && !request.lossy) {
+      fail(ErrorCode::kUnsupported,
+           "tensor {} ({}) would change by {:.2e} of its size; --lossy allows that",
+           quoted_name(name), tensor.scheme.label(), error);
+    }
+    report.rows.push_back({name, tensor.scheme.label(), other.scheme.label(), error});
+  }
+  report.bytes = written.parameter_bytes();
+  report.weights = written.parameter_count();
+  move_file(temporary, request.output);
+  return report;
+}
+
+}  // namespace bitsmith
