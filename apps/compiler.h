@@ -10,11 +10,12 @@ struct CompilerCommand {
   const char* name;
   const char* summary;
 };
-inline constexpr std::array<CompilerCommand, 4> kCompilerCommands = {{
+inline constexpr std::array<CompilerCommand, 5> kCompilerCommands = {{
     {"compress", "Compress a model to a size or a quality, and measure what was lost."},
     {"plan", "A dry run: the scheme of each tensor, exact sizes, predicted loss."},
     {"sweep", "The curve of size against quality: compress to many budgets, measure each."},
     {"compare", "Recipes side by side on one model: bytes, quality, time and speed."},
+    {"imatrix", "An importance matrix for llama.cpp's llama-quantize."},
 }};
 
 bool is_compiler_command(std::string_view name);

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
     bitsmith::add_plan(app);
     bitsmith::add_sweep(app);
     bitsmith::add_compare(app);
+    bitsmith::add_imatrix(app);
     bitsmith::parse(app, argc, argv);
   });
 }

@@ -47,5 +47,6 @@ void add_compress(CLI::App& app);
 void add_plan(CLI::App& app);
 void add_sweep(CLI::App& app);
 void add_compare(CLI::App& app);
+void add_imatrix(CLI::App& app);
 
 }  // namespace bitsmith

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/mapped_file.h"
+#include "core/output_file.h"
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
 #include "formats/json_text.h"
@@ -165,6 +166,36 @@ void write_imatrix(const std::filesystem::path& path, const ImportanceMatrix& ma
     writer.append(name + std::string(kCounts), std::as_bytes(std::span(entry.counts)));
   }
   writer.commit();
+}
+
+void write_older_imatrix(const std::filesystem::path& path, const ImportanceMatrix& matrix) {
+  OutputFile file(path);
+  const auto put = [&](auto number) {
+    const auto value = static_cast<int32_t>(number);
+    file.write(std::as_bytes(std::span(&value, 1)));
+  };
+  put(matrix.entries.size());
+  const auto chunks = static_cast<float>(std::max<int64_t>(1, matrix.chunk_count));
+  for (const auto& [name, entry] : matrix.entries) {
+    if (entry.matrices != 1) {
+      fail(ErrorCode::kUnsupported,
+           "{} are {} matrices (experts), which the older format has no place for; write *.gguf",
+           quoted_name(name), entry.matrices);
+    }
+    put(name.size());
+    file.write(name);
+    put(chunks);  // calls: one for each chunk
+    put(entry.inputs());
+    for (const float mean : entry.mean_squares(0)) {
+      const float sum = mean * chunks;
+      file.write(std::as_bytes(std::span(&sum, 1)));
+    }
+  }
+  const std::string dataset = matrix.datasets.empty() ? "" : matrix.datasets.front();
+  put(matrix.chunk_count);
+  put(dataset.size());
+  file.write(dataset);
+  file.commit();
 }
 
 }  // namespace bitsmith

@@ -40,5 +40,7 @@ ImportanceMatrix open_imatrix(const std::filesystem::path& path);
 
 // Writes the GGUF format.
 void write_imatrix(const std::filesystem::path& path, const ImportanceMatrix& matrix);
+// Writes the older one; kUnsupported for several matrices of one name, which it cannot part.
+void write_older_imatrix(const std::filesystem::path& path, const ImportanceMatrix& matrix);
 
 }  // namespace bitsmith

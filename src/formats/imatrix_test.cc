@@ -42,6 +42,21 @@ TEST(Imatrix, ReadsTheOlderFormat) {
   EXPECT_THAT(matrix.datasets, ElementsAre("text"));
 }
 
+TEST(Imatrix, WritesTheOlderFormat) {
+  ImportanceMatrix matrix;
+  matrix.datasets = {"one.txt"};
+  matrix.chunk_count = 4;
+  matrix.entries["a.weight"] = {1, {8, 2, 4}, {16}};
+  TemporaryFolder folder;
+  write_older_imatrix(folder / "x.dat", matrix);
+  const ImportanceMatrix again = open_imatrix(folder / "x.dat");
+  EXPECT_THAT(again.entries.at("a.weight").mean_squares(0), ElementsAre(0.5F, 0.125F, 0.25F));
+  EXPECT_EQ(again.chunk_count, 4);
+  EXPECT_THAT(again.datasets, ElementsAre("one.txt"));
+  matrix.entries["a.weight"] = {3, {8, 2, 4}, {16, 16, 16}};
+  EXPECT_THROW(write_older_imatrix(folder / "y.dat", matrix), Error);
+}
+
 TEST(Imatrix, WritesWhatItReads) {
   ImportanceMatrix matrix;
   matrix.datasets = {"one.txt", "two.txt"};

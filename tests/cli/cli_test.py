@@ -23,7 +23,7 @@ PROGRAM = sys.argv.pop(1)
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DATA = os.environ.get("BITSMITH_DATA", os.path.join(SOURCE, "..", "shared", "data"))
 COMMANDS = ["run", "eval", "inspect", "export", "convert", "bench", "list"]
-COMPILER_COMMANDS = ["compress", "plan", "sweep", "compare"]
+COMPILER_COMMANDS = ["compress", "plan", "sweep", "compare", "imatrix"]
 HAS_COMPILER = os.path.exists(os.path.join(os.path.dirname(os.path.abspath(PROGRAM)),
                                            "bitsmith-compiler"))
 TRAIN = os.path.join(os.path.dirname(os.path.abspath(PROGRAM)), "train")
@@ -803,6 +803,17 @@ class CommandLine(unittest.TestCase):
         points = json.loads(self.works("sweep", source, "--bits", "4", "--set",
                                        "calibrate.length=16", "--quiet", "--json"))["points"]
         self.assertEqual([point["bits"] for point in points], [4])
+
+    @needs_compiler
+    def test_imatrix(self):
+        at = lambda name: os.path.join(self.folder, name)
+        arguments = ["--calibration", self.text, "--length", "16", "--quiet"]
+        self.assertIn("8 matrices", self.works("imatrix", self.model, *arguments, "-o", at("i.gguf")))
+        self.works("imatrix", self.model, *arguments, "-o", at("i.dat"))
+        text = self.works("imatrix", "--merge", at("i.dat"), at("i.gguf"), "-o", at("both.gguf"))
+        self.assertIn("8 matrices", text)
+        self.assertIn("--merge", self.refuses(2, "imatrix", "-o", at("i.gguf")))
+        self.refuses(3, "imatrix", "--merge", at("none.dat"), "-o", at("i.gguf"))
 
     @needs_compiler
     def test_compare_puts_recipes_side_by_side(self):
