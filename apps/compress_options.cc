@@ -25,6 +25,10 @@ void CompressOptions::add_common(CLI::App& command) {
       "lossless coding of the file: huffman, rans or none (default: the recipe's)");
   command.add_option("--calibration", request.calibration,
                      "text (without it the model writes its own) or images like what it will see");
+  command
+      .add_option("--imatrix", request.imatrix,
+                  "llama.cpp's importance matrix instead of a text, for one kind of code")
+      ->excludes("--calibration");
   add_image_options(command, images, nullptr);
   command.add_option("--ram", ram, "memory to use; what does not fit is spilled to disk")
       ->capture_default_str();

@@ -27,6 +27,7 @@ struct CompressRequest {
   std::vector<std::string> overrides;  // of the recipe: "code.bits=3"
   std::filesystem::path calibration;   // a text, or images; empty: sampled from a language model
   std::optional<CalibrationImages> images;  // opened, if `calibration` holds images
+  std::filesystem::path imatrix;  // an importance matrix of llama.cpp instead of a calibration text
   uint64_t ram_bytes = uint64_t{4} << 30;
   int threads = 0;  // 0: all processors
   uint64_t seed = 1;

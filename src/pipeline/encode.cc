@@ -61,7 +61,7 @@ class BlockEncoder {
     const bool last = b + 1 == blocks_.size();
     if (calibration_ == nullptr) {
       if (!finished) {
-        for (const size_t t : here) solve(t, nullptr, nullptr);
+        for (const size_t t : here) solve(t, known_statistics(t).get(), nullptr);
       }
     } else if (!(finished && last)) {
       BlockParameters parameters(context_, block.begin, block.end);
@@ -130,6 +130,17 @@ class BlockEncoder {
         solved[other] = true;
       }
     }
+  }
+
+  // Of an importance matrix; nullptr if there is none, or it says nothing of this matrix.
+  std::unique_ptr<InputStatistics> known_statistics(size_t t) const {
+    if (context_.input_squares == nullptr) return nullptr;
+    const std::vector<float>& squares = (*context_.input_squares)[t];
+    if (squares.empty()) return nullptr;
+    const size_t cols = squares.size();
+    std::vector<double> moment(cols * cols, 0.0);
+    for (size_t i = 0; i < cols; ++i) moment[i * cols + i] = static_cast<double>(squares[i]);
+    return std::make_unique<InputStatistics>(static_cast<int64_t>(cols), std::move(moment));
   }
 
   // For a table that also multiplies (a tied head): the second moment of the later use, and,

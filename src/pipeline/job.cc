@@ -8,6 +8,10 @@
 #include "evaluation/network_classifier.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/fold_batch_norm.h"
+#include "formats/gguf_config.h"
+#include "formats/gguf_names.h"
+#include "formats/imatrix.h"
+#include "formats/json_text.h"
 #include "images/subset.h"
 #include "pipeline/measured_inputs.h"
 #include "pipeline/rewrite.h"
@@ -86,6 +90,47 @@ Network transformed(const Model& model, const Recipe& recipe, LayerInputs* input
   return network;
 }
 
+// What the importance matrix says of each task. It takes the place of calibration: the recipe then
+// needs no text.
+void take_importance(Job& job) {
+  const CompressRequest& r = job.request;
+  if (!r.calibration.empty()) {
+    fail(ErrorCode::kInvalidArgument, "--imatrix is instead of --calibration: leave one out");
+  }
+  if (job.has_choice()) {
+    fail(
+        ErrorCode::kInvalidArgument,
+        "an importance matrix does not say which matrix deserves more bits: name one kind of code, "
+        "as with --to gguf --type Q4_K_M or --recipe gptq");
+  }
+  if (job.recipe.activations || !job.recipe.transforms.empty()) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' needs more than an importance matrix: name a --calibration text",
+         job.recipe.id);
+  }
+  const ImportanceMatrix matrix = open_imatrix(r.imatrix);
+  const std::string architecture = gguf_architecture(job.original.config);
+  for (const MatrixTask& task : job.tasks) {
+    std::vector<float>& squares = job.input_squares.emplace_back();
+    if (std::ranges::all_of(task.uses, [](const MatrixUse& use) { return use.table; })) continue;
+    const std::string& name = task.tensor->name;
+    const std::string in_file = gguf_tensor_name(name, architecture).value_or(name);
+    const auto entry = matrix.entries.find(in_file);
+    if (entry == matrix.entries.end()) {
+      // llama-imatrix leaves the head out, unless it is asked for it.
+      if (in_file == "output.weight" || in_file == "token_embd.weight") continue;
+      fail(ErrorCode::kNotFound, "'{}' says nothing of {}: it is of another model",
+           r.imatrix.string(), quoted_name(in_file));
+    }
+    if (entry->second.matrices != 1 || entry->second.inputs() != task.shape().cols) {
+      fail(ErrorCode::kCorrupt, "'{}': {} has {} inputs, the model's {}: it is of another model",
+           r.imatrix.string(), quoted_name(in_file), entry->second.inputs(), task.shape().cols);
+    }
+    squares = entry->second.mean_squares(0);
+  }
+  job.recipe.sequences = 0;
+}
+
 }  // namespace
 
 nlohmann::json file_identity(const std::filesystem::path& path) {
@@ -137,6 +182,7 @@ Job::Job(const CompressRequest& r)
   } else {
     overhead_bytes = format.overhead_bytes(model, recipe);
   }
+  if (!r.imatrix.empty()) take_importance(*this);
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
          "recipe '{}' has a choice of codes but no [calibrate] section to judge them by",
@@ -184,6 +230,7 @@ json Job::key() const {
   if (request.budget.bits) result["bits"] = *request.budget.bits;
   if (request.budget.file_bytes) result["file_bytes"] = *request.budget.file_bytes;
   if (!request.calibration.empty()) result["calibration"] = file_identity(request.calibration);
+  if (!request.imatrix.empty()) result["imatrix"] = file_identity(request.imatrix);
   if (request.images) {
     result["preprocessing"] = request.images->preprocessing.to_json();
     result["images"] = request.images->dataset->size();
@@ -204,13 +251,15 @@ CalibrationRequest Job::calibration_request() const {
 }
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
+  const bool knows_inputs = recipe.sequences > 0 || !input_squares.empty();
   MemoryEstimate estimate = estimate_memory(
       model, blocks, tasks,
       {calibration, request.calibration.empty(), surveyed,
        !recipe.transforms.empty() && recipe.transforms.front().part->needs_statistics(),
        request.threads > 0 ? request.threads : ThreadPool::processors(),
-       std::max(recipe.matrix_solver.part->scratch_bytes(recipe.sequences > 0),
-                recipe.table_solver.part->scratch_bytes(false))});
+       std::max(recipe.matrix_solver.part->scratch_bytes(knows_inputs),
+                recipe.table_solver.part->scratch_bytes(false)),
+       !input_squares.empty()});
   if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
   return estimate;
 }
@@ -280,7 +329,8 @@ Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
           workspace,
           device,
           request.seed,
-          memory(calibration, surveyed).activation_bytes(request.ram_bytes)};
+          memory(calibration, surveyed).activation_bytes(request.ram_bytes),
+          input_squares.empty() ? nullptr : &input_squares};
 }
 
 void Job::check_budget(const Budget& budget) const {

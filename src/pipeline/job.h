@@ -31,6 +31,7 @@ struct Job {
   at::Device device;
   uint64_t overhead_bytes;  // of the file beside parameters; of some formats an upper estimate
   uint64_t activation_bytes = 0;  // of the parameters that code_activations() will add
+  std::vector<std::vector<float>> input_squares;  // of the request's importance matrix, see Context
 
   bool has_choice() const { return recipe.candidates.size() > 1; }
   // Whether the outputs are those of a language model or a classifier, so that there is a KL.

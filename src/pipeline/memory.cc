@@ -113,7 +113,10 @@ struct Phase {
 std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryRequest& request) {
   // Weights as they were, what the codes decode to, the bytes, and what the solver takes.
   const uint64_t coding = (9 + static_cast<uint64_t>(request.scratch_bytes)) * needs.largest;
-  if (request.calibration == nullptr) return {{"coding", coding, 0, 0}};
+  const uint64_t statistics = 16 * needs.largest_square;  // see below
+  if (request.calibration == nullptr) {
+    return {{"coding", coding, request.known_inputs ? statistics : 0, 0}};
+  }
   const auto length = static_cast<uint64_t>(request.calibration->length);
   const auto probes = static_cast<uint64_t>(request.calibration->probes);
   const auto threads = static_cast<uint64_t>(request.threads);
@@ -123,7 +126,7 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   };
   // A second moment is a float64 sum or mean; its factor is float32, twice while it is made. Coding
   // measures one at a time, a survey all of a block.
-  std::vector<Phase> phases = {{"coding", needs.parameters + coding, 16 * needs.largest_square, 0},
+  std::vector<Phase> phases = {{"coding", needs.parameters + coding, statistics, 0},
                                {"measuring a second moment", needs.parameters,
                                 8 * needs.largest_square, pass(needs.most_captured)}};
   if (request.surveyed || request.transformed) {

@@ -40,6 +40,7 @@ struct MemoryRequest {
   bool transformed = false;  // by transforms that read statistics
   int threads = 1;
   int64_t scratch_bytes = 0;  // Solver::scratch_bytes() of the recipe's solvers, the larger
+  bool known_inputs = false;  // by an importance matrix
 };
 
 MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blocks,

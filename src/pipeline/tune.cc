@@ -25,6 +25,10 @@ void check_request(const CompressRequest& request) {
          "images",
          request.recipe);
   }
+  if (!request.imatrix.empty()) {
+    fail(ErrorCode::kInvalidArgument, "the recipe '{}' trains: it has no use for --imatrix",
+         request.recipe);
+  }
   if (request.format != "bitsmith") {
     fail(ErrorCode::kInvalidArgument, "the recipe '{}' trains: it writes bitsmith files, not '{}'",
          request.recipe, request.format);

@@ -35,6 +35,11 @@ def bitsmith(*arguments, stdin=""):
                           timeout=300)
 
 
+def read_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def byte_characters():
     """The characters that byte-level tokenizers write for the bytes 0 to 255."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -813,6 +818,15 @@ class CommandLine(unittest.TestCase):
         text = self.works("imatrix", "--merge", at("i.dat"), at("i.gguf"), "-o", at("both.gguf"))
         self.assertIn("8 matrices", text)
         self.assertIn("--merge", self.refuses(2, "imatrix", "-o", at("i.gguf")))
+        # In place of a text.
+        gptq = ["compress", self.model, "--recipe", "gptq", "--set", "code.bits=2", "--quiet"]
+        for more, name in ((["--imatrix", at("i.gguf")], "new"), (["--imatrix", at("i.dat")], "old"),
+                           (["--imatrix", at("i.gguf"), "--threads", "1"], "again")):
+            self.works(*gptq, *more, "-o", at(name))
+        self.assertEqual(read_bytes(at("new")), read_bytes(at("again")))
+        self.assertIn("more bits", self.refuses(2, "compress", self.model, "--bits", "4", "--imatrix",
+                                                at("i.gguf"), "-o", at("x"), "--quiet"))
+        self.refuses(2, *gptq, "--imatrix", at("i.gguf"), "--calibration", self.text, "-o", at("x"))
         self.refuses(3, "imatrix", "--merge", at("none.dat"), "-o", at("i.gguf"))
 
     @needs_compiler
