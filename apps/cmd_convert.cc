@@ -83,6 +83,7 @@ void run_convert(ConvertOptions& options) {
   double done = 0;
   options.request.output = options.output;
   options.request.after_write = [&](const CodedTensor& tensor) {
+    check_interrupt();
     release_pages(tensor.bytes);
     done += static_cast<double>(tensor.bytes.size());
     progress.update(std::min(done, static_cast<double>(model.parameter_bytes())), tensor.name);

@@ -102,6 +102,7 @@ void run_gguf_export(const ExportOptions& options, const Model& model) {
     return encode(tensor, scheme, options.steps, pool);
   };
   settings.after_write = [&](const CodedTensor& tensor) {
+    check_interrupt();
     release_pages(tensor.bytes);
     done += static_cast<double>(tensor.bytes.size());
     progress.update(done, tensor.name);
@@ -147,6 +148,7 @@ void run_folder_export(const ExportOptions& options, const Model& model) {
   settings.format = options.format == kPlainFolder ? "" : options.format;
   settings.dense = options.dense;
   settings.after_write = [&](const CodedTensor& tensor) {
+    check_interrupt();
     release_pages(tensor.bytes);
     done += static_cast<double>(tensor.bytes.size());
     progress.update(done, tensor.name);
@@ -158,6 +160,13 @@ void run_folder_export(const ExportOptions& options, const Model& model) {
       "compared\n",
       options.output, format_bytes(report.bytes), bits_per_weight(report.bytes, report.weights),
       report.coded);
+  if (report.unequal_layers > 0) {
+    fmt::print(
+        "  layers that vLLM joins (q, k, v; gate, up) are coded unlike in {} places: it cannot "
+        "load "
+        "them; compress by a recipe of one code, such as gptq\n",
+        report.unequal_layers);
+  }
   const auto text_of = [](const FolderReport::Note& note) { return note.text; };
   for (const auto& [text, notes] : grouped(report.notes, text_of)) {
     double largest = 0;

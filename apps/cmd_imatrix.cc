@@ -28,10 +28,15 @@ struct ImatrixOptions {
 
 bool is_older_format(const std::string& path) { return path.ends_with(".dat"); }
 
-void run_imatrix(ImatrixOptions& options) {
+void run_imatrix(ImatrixOptions& options, const CLI::App& command) {
   catch_interrupts();
   if (options.model.empty() == options.merge.empty()) {
     fail(ErrorCode::kInvalidArgument, "name a model to measure, or matrices to --merge");
+  }
+  for (const char* option : {"--calibration", "--sequences", "--length", "--ram", "--threads"}) {
+    if (!options.merge.empty() && command.count(option) > 0) {
+      fail(ErrorCode::kInvalidArgument, "{} is for measuring; --merge only adds up", option);
+    }
   }
   check_writable(options.output);
   ImportanceMatrix matrix;
@@ -92,7 +97,7 @@ void add_imatrix(CLI::App& app) {
   command->add_option("--threads", options->request.threads, "threads (default: one per processor)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--quiet", options->quiet, "no progress on standard error");
-  command->callback([options] { run_imatrix(*options); });
+  command->callback([options, command] { run_imatrix(*options, *command); });
 }
 
 }  // namespace bitsmith

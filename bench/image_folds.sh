@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 
 for fold in 0 1 2 3 4; do
   number=0
-  while IFS=, read -r image label; do
+  while IFS=, read -r image label || [ -n "$image" ]; do
     part=evaluation
     if [ $((number++ % 5)) -eq "$fold" ]; then part=calibration; fi
     mkdir -p "$work/$part/$(dirname "$image")"
@@ -27,7 +27,8 @@ for fold in 0 1 2 3 4; do
   "$bitsmith" compress "$net" --recipe "$recipe" --calibration "$work/calibration" \
     --set "calibrate.sequences=$half" -o "$work/net.bitsmith" --quiet "$@" > "$work/log" ||
     { cat "$work/log" >&2; exit 1; }
-  "$bitsmith" eval "$work/net.bitsmith" --against "$net" --images "$work/evaluation" --labels "$work/evaluation/labels.txt" --quiet --json \
+  "$bitsmith" eval "$work/net.bitsmith" --against "$net" --images "$work/evaluation" \
+    --labels "$work/evaluation/labels.txt" --quiet --json \
     > "$work/fold$fold.json"
   rm -rf "$work/calibration" "$work/evaluation" "$work/net.bitsmith"
 done

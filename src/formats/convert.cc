@@ -79,8 +79,20 @@ void write_folder(const fs::path& path, const Model& model, const std::string& f
 ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
   ConvertReport report;
   report.format = format_of(request);
-  if (request.output.empty()) fail(ErrorCode::kInvalidArgument, "the name of the output is empty");
-  const fs::path temporary = request.output.string() + fmt::format(".converting{}", ::getpid());
+  const fs::path output =
+      request.output.has_filename() ? request.output : request.output.parent_path();
+  if (report.format == "gguf" || report.format == "bitsmith") {
+    check_writable(output);
+  } else {
+    check_new_folder(output);
+  }
+  if (!model.unused_tensors.empty() && !request.lossy) {
+    fail(ErrorCode::kUnsupported,
+         "'{}' has {} tensors that its network does not use, such as {}; --lossy leaves them out",
+         model.path.string(), model.unused_tensors.size(),
+         quoted_name(model.unused_tensors.front()));
+  }
+  const fs::path temporary = output.string() + fmt::format(".converting{}", ::getpid());
   struct Remove {
     const fs::path& path;
     ~Remove() {
@@ -94,11 +106,6 @@ ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
   } else if (report.format == "gguf") {
     write_gguf(temporary, model, request);
   } else {
-    std::error_code error;
-    if (fs::exists(request.output, error) && !fs::is_empty(request.output, error)) {
-      fail(ErrorCode::kInvalidArgument, "'{}' is there already; name a folder that is not",
-           request.output.string());
-    }
     write_folder(temporary, model, report.format, request);
   }
 
@@ -115,7 +122,7 @@ ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
   }
   report.bytes = written.parameter_bytes();
   report.weights = written.parameter_count();
-  move_file(temporary, request.output);
+  move_file(temporary, output);
   return report;
 }
 

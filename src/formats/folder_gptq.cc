@@ -37,6 +37,19 @@ std::string exactly(const std::string& name) {
   return text + "$";
 }
 
+// The names of a layer: its own, and that of the layer that vLLM joins it into.
+std::vector<std::string> names_of(const std::string& module) {
+  std::vector<std::string> names = {module};
+  const std::string block = module.substr(0, module.rfind('.') + 1);
+  for (const char* layer : {".q_proj", ".k_proj", ".v_proj"}) {
+    if (module.ends_with(layer)) names.push_back(block + "qkv_proj");
+  }
+  for (const char* layer : {".gate_proj", ".up_proj"}) {
+    if (module.ends_with(layer)) names.push_back(block + "gate_up_proj");
+  }
+  return names;
+}
+
 class GptqWriter final : public FolderWriter {
  public:
   // The older form stores zero points less 1, which cannot say 0: it is for symmetric codes only.
@@ -119,10 +132,15 @@ class GptqWriter final : public FolderWriter {
     json others = json::object();
     for (const CodedTensor* tensor : packed) {
       const Settings own = settings_of(*tensor);
-      if (own != usual) others["+:" + exactly(module_of(tensor->name))] = to_json(own);
+      if (own == usual) continue;
+      for (const std::string& name : names_of(module_of(tensor->name))) {
+        others["+:" + exactly(name)] = to_json(own);
+      }
     }
-    for (const std::string& name : plain) {
-      if (name != "lm_head") others["-:" + exactly(name)] = json::object();
+    for (const std::string& module : plain) {
+      if (module == "lm_head") continue;
+      for (const std::string& name : names_of(module))
+        others["-:" + exactly(name)] = json::object();
     }
     if (!others.empty()) config["dynamic"] = std::move(others);
     return config;
@@ -155,12 +173,13 @@ class GptqReader final : public FolderReader {
     const int64_t inputs = m.shape.cols;
     const int64_t outputs = m.shape.rows;
     const int64_t words = weights->shape.size() == 2 ? weights->shape[0] : 0;
-    m.bits = static_cast<int>(words * 32 / std::max<int64_t>(1, inputs));
+    need_tensor(find, module + ".qweight", {"I32"}, {words, outputs});
+    // No product of hostile extents: of a tensor without outputs they may be any.
+    m.bits = words > inputs ? 0 : static_cast<int>(words * 32 / std::max<int64_t>(1, inputs));
     if (m.bits < 1 || m.bits > 8 || words * 32 != inputs * m.bits || outputs * m.bits % 32 != 0) {
       fail(ErrorCode::kCorrupt, "tensor {} has shape {}, which packs no {} of 1 to 8 bits",
            quoted_name(module + ".qweight"), to_string(weights->shape), to_string(shape));
     }
-    need_tensor(find, module + ".qweight", {"I32"}, {words, outputs});
     const std::string scales_name = module + ".scales";
     const SafetensorsTensor* scales = find(scales_name);
     const int64_t groups = scales != nullptr && !scales->shape.empty() ? scales->shape[0] : 0;

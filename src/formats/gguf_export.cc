@@ -12,6 +12,7 @@
 #include "formats/gguf_writer.h"
 #include "formats/integer_matrix.h"
 #include "formats/json_text.h"
+#include "formats/plain_model.h"
 
 namespace bitsmith {
 namespace {
@@ -134,18 +135,6 @@ std::string scale_name(const Planned& planned) {
   return planned.name.substr(0, planned.name.rfind('.')) + ".scale";
 }
 
-void check_is_plain(const Model& model) {
-  if (!model.config.is_object()) {
-    fail(ErrorCode::kUnsupported, "'{}' has no configuration, which GGUF needs",
-         model.path.string());
-  }
-  if (build_graph(model.config).to_json() == model.graph.to_json()) return;
-  fail(ErrorCode::kUnsupported,
-       "'{}': its graph is not that of its config.json (a transformed model), which GGUF cannot "
-       "express",
-       model.path.string());
-}
-
 GgufMetadata metadata_of(const Model& model, std::string name, const std::vector<Planned>& plans) {
   GgufMetadata metadata = config_to_gguf(model.config);
   if (name.empty()) name = model.path.has_stem() ? model.path.stem().string() : "model";
@@ -170,7 +159,7 @@ struct Layout {
 constexpr const char* kFactors = "rope_freqs.weight";
 
 Layout lay_out(const Model& model, const GgufExport& options, GgufReport& report) {
-  check_is_plain(model);
+  check_is_plain(model, "GGUF files need");
   Layout layout;
   layout.plans = plan_all(model, options, report);
   layout.factors = rope_factors_of(model.config);

@@ -43,8 +43,8 @@ struct GgufReport {
 GgufReport export_gguf(const std::filesystem::path& path, const Model& model,
                        const GgufExport& options);
 
-// How a tensor lies in a file for which no codec was asked: as it is where GGUF has a type for it,
-// else in f16; vectors in f32.
+// How a tensor that keeps its numbers lies in a file: as it is where GGUF has a type for it, else in
+// f16; vectors in f32. (export_gguf() also knows integers that are blocks in another order.)
 Scheme gguf_scheme(const CodedTensor& tensor);
 
 // The codec of a matrix with rows of `cols` columns for which `codec` was asked.

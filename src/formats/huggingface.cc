@@ -272,7 +272,11 @@ Model open_huggingface(const fs::path& folder) {
   merge_end_tokens(folder, model.config);
   Shards shards;
   open_shards(folder, shards);
-  const bool has_both = shards.find(kEmbedding) != nullptr && shards.find(kHead) != nullptr;
+  // A quantized head is "lm_head.qweight" and others.
+  const auto head = shards.tensors.lower_bound("lm_head.");
+  const bool has_head = head != shards.tensors.end() && head->first.starts_with("lm_head.");
+  const bool has_both = shards.find(kEmbedding) != nullptr &&
+                        (shards.find(kHead) != nullptr || (reader != nullptr && has_head));
   if (!has_both && tied(model.config).is_null()) model.config["tie_word_embeddings"] = true;
   model.graph = with_context(folder.string(), [&] { return build_graph(model.config); });
 

@@ -2,14 +2,18 @@
 
 #include <unistd.h>
 
+#include <cmath>
+#include <map>
 #include <set>
 
 #include "core/error.h"
+#include "core/error_context.h"
 #include "core/output_file.h"
-#include "families/family.h"
 #include "formats/folder_format.h"
+#include "formats/gguf_config.h"
 #include "formats/huggingface.h"
 #include "formats/json_text.h"
+#include "formats/plain_model.h"
 #include "formats/tensor_error.h"
 #include "tensor/dtype.h"
 
@@ -21,6 +25,13 @@ using nlohmann::json;
 
 constexpr int64_t kRows = 64;  // decoded at a time
 
+// Layers that vLLM joins, and as what.
+constexpr std::pair<std::string_view, std::string_view> kJoined[] = {{"q_proj", "qkv_proj"},
+                                                                     {"k_proj", "qkv_proj"},
+                                                                     {"v_proj", "qkv_proj"},
+                                                                     {"gate_proj", "gate_up_proj"},
+                                                                     {"up_proj", "gate_up_proj"}};
+
 // One parameter on its way into the folder.
 struct Planned {
   const CodedTensor* tensor = nullptr;
@@ -30,17 +41,27 @@ struct Planned {
   std::string reason;  // why a coded matrix becomes numbers
 };
 
+}  // namespace
+
+void check_new_folder(const fs::path& target) {
+  if (target.empty()) fail(ErrorCode::kInvalidArgument, "the name of the folder is empty");
+  std::error_code error;
+  if (!fs::exists(target, error)) return;
+  if (fs::is_directory(target, error) && fs::is_empty(target, error)) return;
+  fail(ErrorCode::kInvalidArgument, "'{}' is there already; name a folder that is not",
+       target.string());
+}
+
+namespace {
+
 // A folder that gets its name when it is complete.
 class OutputFolder {
  public:
-  explicit OutputFolder(fs::path target)
-      : target_(std::move(target)),
+  explicit OutputFolder(const fs::path& target)
+      : target_(target.has_filename() ? target : target.parent_path()),
         temporary_(target_.string() + fmt::format(".tmp{}", ::getpid())) {
+    check_new_folder(target_);
     std::error_code error;
-    if (fs::exists(target_, error) && !fs::is_empty(target_, error)) {
-      fail(ErrorCode::kInvalidArgument, "'{}' is there already; name a folder that is not",
-           target_.string());
-    }
     fs::create_directories(temporary_, error);
     if (error) {
       fail(ErrorCode::kEnvironment, "cannot make the folder '{}': {}", temporary_.string(),
@@ -82,15 +103,27 @@ DType dense_dtype(const std::string& name) {
   fail(ErrorCode::kInvalidArgument, "'{}' is not f32, f16 or bf16", name);
 }
 
-void check_is_plain(const Model& model) {
-  if (model.config.is_object() && model.config.contains("model_type") &&
-      build_graph(model.config).to_json() == model.graph.to_json()) {
-    return;
+// GGUF keeps divisors of frequencies, which transformers does not know: those of Llama 3 are made
+// from four numbers. "rope_scaling" as transformers has it.
+json usual_rope_scaling(const json& config) {
+  const json scaling = config.value("rope_scaling", json());
+  if (!scaling.is_object() || scaling.value("rope_type", "") != "factors") return scaling;
+  json llama3 = {{"rope_type", "llama3"},
+                 {"factor", std::ranges::max(scaling["factors"].get<std::vector<double>>())},
+                 {"low_freq_factor", 1.0},
+                 {"high_freq_factor", 4.0},
+                 {"original_max_position_embeddings", 8192}};
+  json other = config;
+  other["rope_scaling"] = llama3;
+  const std::vector<float> own = rope_factors_of(config);
+  const std::vector<float> usual = rope_factors_of(other);
+  const bool same = std::ranges::equal(
+      own, usual, [](float a, float b) { return std::abs(a - b) <= 1e-5F * std::abs(a); });
+  if (!same) {
+    fail(ErrorCode::kUnsupported,
+         "its rotary frequencies have factors (rope_freqs.weight) that config.json cannot express");
   }
-  fail(ErrorCode::kUnsupported,
-       "'{}': only a language model whose graph is that of its config.json can become a Hugging "
-       "Face folder; this one is of another kind, or was transformed",
-       model.path.string());
+  return llama3;
 }
 
 // Matrices that are only multiplied, by layers that quantized models keep codes of.
@@ -114,7 +147,9 @@ std::set<std::string> layer_matrices(const Model& model) {
 class Export {
  public:
   Export(const Model& model, const FolderExport& options) : model_(model), options_(options) {
-    check_is_plain(model);
+    check_is_plain(model, "Hugging Face folders hold");
+    rope_scaling_ =
+        with_context(model.path.string(), [&] { return usual_rope_scaling(model.config); });
     const std::set<std::string> layers = layer_matrices(model);
     if (!options.format.empty()) {
       std::vector<const CodedTensor*> candidates;
@@ -131,6 +166,9 @@ class Export {
         plain_.push_back(module_of(tensor.name));
       }
     }
+    // Of tied models too: engines have a layer of that name.
+    if (std::ranges::find(plain_, "lm_head") == plain_.end()) plain_.push_back("lm_head");
+    find_siblings();
     if (writer_ != nullptr && packed_.empty()) {
       fail(ErrorCode::kInvalidArgument,
            "'{}' has no matrix whose codes {} can hold{}; compress it first, as with --recipe gptq "
@@ -176,6 +214,23 @@ class Export {
     return "";
   }
 
+  // vLLM joins layers that read the same: all of them must be coded alike.
+  void find_siblings() {
+    if (writer_ == nullptr) return;
+    std::map<std::string, std::set<std::string>> labels;  // by what joins them
+    for (const Planned& p : plans_) {
+      for (const auto& [layer, joined] : kJoined) {
+        if (!p.tensor->name.ends_with(fmt::format(".{}.weight", layer))) continue;
+        const std::string module = module_of(p.tensor->name);
+        const std::string block = module.substr(0, module.rfind('.') + 1);
+        labels[block + std::string(joined)].insert(p.packed ? p.tensor->scheme.label() : "numbers");
+      }
+    }
+    for (const auto& [joined, kinds] : labels) {
+      if (kinds.size() > 1) ++report_.unequal_layers;
+    }
+  }
+
   json config() const {
     json config = model_.config;
     config.erase("quantization_config");
@@ -186,11 +241,20 @@ class Export {
       name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
       config["architectures"] = {name + "ForCausalLM"};
     }
+    if (!rope_scaling_.is_null()) config["rope_scaling"] = rope_scaling_;
+    config["torch_dtype"] = writer_ != nullptr ? "float16" : written_dtype();  // as scales are
     if (writer_ != nullptr) {
-      config["torch_dtype"] = "float16";  // as scales are
       config["quantization_config"] = writer_->config(packed_, plain_);
     }
     return config;
+  }
+
+  // Of the numbers; float32 if they are of several types.
+  std::string written_dtype() const {
+    std::set<DType> dtypes;
+    for (const Planned& p : plans_) dtypes.insert(p.dtype);
+    if (dtypes == std::set{DType::kF16}) return "float16";
+    return dtypes == std::set{DType::kBF16} ? "bfloat16" : "float32";
   }
 
   // Twice, so that one matrix is in memory at a time: the header comes first.
@@ -262,6 +326,7 @@ class Export {
   std::vector<Planned> plans_;
   std::vector<const CodedTensor*> packed_;
   std::vector<std::string> plain_;
+  json rope_scaling_;
   FolderReport report_;
 };
 

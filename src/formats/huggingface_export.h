@@ -26,7 +26,13 @@ struct FolderReport {
   uint64_t bytes = 0;       // of the tensors
   int64_t weights = 0;
   int64_t coded = 0;  // matrices that stayed codes
+  // q, k and v of how many blocks (gate and up alike) are not coded alike: vLLM joins them and
+  // cannot load these.
+  int64_t unequal_layers = 0;
 };
+
+// Throws kInvalidArgument unless nothing is there, or an empty folder.
+void check_new_folder(const std::filesystem::path& target);
 
 // Writes config.json, model.safetensors and the tokenizer's files into `folder`, which appears
 // whole or not at all: it must not be there, or be empty. Matrices that are multiplied keep their

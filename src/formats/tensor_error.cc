@@ -1,8 +1,11 @@
 #include "formats/tensor_error.h"
 
+#include <bit>
 #include <cmath>
+#include <limits>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 
 namespace bitsmith {
 
@@ -15,13 +18,19 @@ double relative_error(const CodedTensor& a, const CodedTensor& b) {
   double squares = 0;
   double changes = 0;
   for (int64_t row = 0; row < shape.rows; row += kRows) {
+    check_interrupt();
     const int64_t count = std::min(kRows, shape.rows - row);
     x.resize(static_cast<size_t>(count * shape.cols));
     y.resize(x.size());
     a.decode(row, count, x.data());
     b.decode(row, count, y.data());
     for (size_t i = 0; i < x.size(); ++i) {
-      if (x[i] != y[i]) changes += (double{x[i]} - double{y[i]}) * (double{x[i]} - double{y[i]});
+      if (std::bit_cast<uint32_t>(x[i]) == std::bit_cast<uint32_t>(y[i]) && !std::isfinite(x[i])) {
+        continue;
+      }
+      const double d = double{x[i]} - double{y[i]};
+      if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
+      changes += d * d;
       squares += double{x[i]} * double{x[i]};
     }
   }

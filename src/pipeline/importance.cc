@@ -6,6 +6,7 @@
 #include "formats/gguf_config.h"
 #include "formats/gguf_names.h"
 #include "formats/json_text.h"
+#include "formats/plain_model.h"
 #include "pipeline/measured_inputs.h"
 
 namespace bitsmith {
@@ -13,10 +14,7 @@ namespace bitsmith {
 ImportanceMatrix measure_importance(const ImportanceRequest& request, Progress& progress) {
   Model model = open_model(request.model);
   settle_buffers(model);
-  if (!model.config.is_object()) {
-    fail(ErrorCode::kUnsupported, "'{}' is no language model, which importance matrices are for",
-         request.model.string());
-  }
+  check_is_plain(model, "importance matrices are for");
   const std::string architecture = gguf_architecture(model.config);
   ThreadPool pool(request.threads);
   use_one_torch_thread();
@@ -57,10 +55,18 @@ ImportanceMatrix measure_importance(const ImportanceRequest& request, Progress& 
 
 ImportanceMatrix merged(const std::vector<ImportanceMatrix>& parts) {
   BITSMITH_ASSERT(!parts.empty());
-  ImportanceMatrix result = parts.front();
-  for (size_t p = 1; p < parts.size(); ++p) {
-    const ImportanceMatrix& part = parts[p];
-    for (const auto& [name, entry] : part.entries) {
+  // The older format counts chunks, of a size that it does not say: that of the others.
+  int64_t chunk_size = 0;
+  for (const ImportanceMatrix& part : parts) chunk_size = std::max(chunk_size, part.chunk_size);
+  ImportanceMatrix result;
+  result.chunk_size = chunk_size;
+  for (const ImportanceMatrix& part : parts) {
+    const float factor =
+        part.chunk_size == 0 && chunk_size > 0 ? static_cast<float>(chunk_size) : 1;
+    for (const auto& [name, counted] : part.entries) {
+      ImportanceMatrix::Entry entry = counted;
+      for (float& sum : entry.sums) sum *= factor;
+      for (float& count : entry.counts) count *= factor;
       const auto found = result.entries.find(name);
       if (found == result.entries.end()) {
         result.entries[name] = entry;

@@ -17,8 +17,9 @@ struct ImportanceRequest {
 // the matrices, by the reference executor in float32. kUnsupported for families without such names.
 ImportanceMatrix measure_importance(const ImportanceRequest& request, Progress& progress);
 
-// The sums of several, as if their texts were one. kInvalidArgument if they are of different
-// models.
+// The sums of several, as if their texts were one; those without a chunk size (the older format,
+// which counts chunks) had chunks as large as the others'. kInvalidArgument if they are of
+// different models.
 ImportanceMatrix merged(const std::vector<ImportanceMatrix>& parts);
 
 }  // namespace bitsmith

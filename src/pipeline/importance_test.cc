@@ -60,6 +60,16 @@ TEST(Importance, SumsOfSeveral) {
   EXPECT_EQ(both.entries.at("y").sums, std::vector<float>{5});
   EXPECT_EQ(both.datasets, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(both.chunk_count, 2);
+  // Chunks of 10 tokens each, whose number alone is known.
+  ImportanceMatrix older;
+  older.entries["x"] = {1, {8, 4}, {4}};
+  ImportanceMatrix newer;
+  newer.entries["x"] = {1, {20, 60}, {40}};
+  newer.chunk_size = 10;
+  const ImportanceMatrix mixed = merged({older, newer});
+  EXPECT_EQ(mixed.entries.at("x").mean_squares(0), (std::vector<float>{1.25, 1.25}));
+  EXPECT_EQ(mixed.chunk_size, 10);
+
   b.entries["x"] = {1, {1, 2, 3}, {3}};
   EXPECT_THROW(merged({a, b}), Error);
 }

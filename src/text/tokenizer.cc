@@ -10,7 +10,10 @@
 namespace bitsmith {
 namespace {
 
-constexpr const char* kNames[] = {"tokenizer.json", "tokenizer.model", "tokenizer_config.json"};
+// The last four say nothing of tokens, but what chat programs do with them: they are carried along.
+constexpr const char* kNames[] = {
+    "tokenizer.json",    "tokenizer.model",     "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "chat_template.jinja", "generation_config.json"};
 constexpr uintmax_t kMaxFileBytes = uintmax_t{256} << 20;
 
 std::string read_bounded(const std::filesystem::path& path) {

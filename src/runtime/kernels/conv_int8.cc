@@ -261,8 +261,10 @@ void Int8Conv::run(const uint8_t* x, int64_t images, uint8_t* y, ThreadPool& poo
       HWY_DYNAMIC_DISPATCH(convolve_int8)(plan_, tasks, weights_.data(), bias_.data(), to_, y);
       return;
     }
+    thread_local std::vector<int64_t> taps;
     for (const ConvTask& task : tasks) {
-      convolve_depthwise_int8(plan_, task, weights_.data(), bias_.data(), to_, y);
+      set_depthwise_taps(plan_, task, taps);
+      convolve_depthwise_int8(plan_, task, taps, weights_.data(), bias_.data(), to_, y);
     }
   });
 }

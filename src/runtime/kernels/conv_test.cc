@@ -84,14 +84,23 @@ TEST_P(Conv, SumsAsNumbersEqualTheReferenceBitForBit) {
   }
 }
 
+// Results far beyond 8 and 16 bits, on both sides, in panels written alone and together.
 TEST_P(Conv, ScalesAboveOneQuarter) {
-  Int8Problem problem({"large", square(8, 5, 20, 1, 1, 0), 1}, 2);
-  for (int8_t& w : problem.weights) w = static_cast<int8_t>(w / 127);
-  for (size_t o = 0; o < problem.scales.size(); ++o) {
-    problem.bias[o] = o == 3 ? 1 << 29 : 0;  // far beyond the range
-    problem.scales[o] = make_dyadic(std::exp2(static_cast<double>(o) - 8));
+  for (const ConvCase& c : {ConvCase{"large", square(8, 5, 20, 1, 1, 0), 1},
+                            ConvCase{"pairs", square(8, 5, 32, 1, 1, 0), 2},
+                            ConvCase{"depthwise", grouped(square(64, 5, 64, 3, 1, 1), 64), 1}}) {
+    SCOPED_TRACE(c.name);
+    Int8Problem problem(c, 2);
+    for (int8_t& w : problem.weights) w = static_cast<int8_t>(w / 127);
+    for (size_t o = 0; o < problem.scales.size(); ++o) {
+      problem.bias[o] = o % 20 == 3 ? 1 << 29 : o % 20 == 7 ? -(1 << 29) : 0;
+      problem.scales[o] = make_dyadic(std::exp2(static_cast<double>(o % 20) - 8));
+    }
+    EXPECT_EQ(problem.run(), problem.expected());
+    problem.spec.x_zero = 0;
+    problem.spec.y_min = 3;
+    EXPECT_EQ(problem.run(), problem.expected());
   }
-  EXPECT_EQ(problem.run(), problem.expected());
 }
 
 // A batch large enough to be cut into many parts, by images and by rows.

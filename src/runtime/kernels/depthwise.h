@@ -1,6 +1,10 @@
 // Depthwise convolutions: one filter for each channel, a lane for each channel.
 #pragma once
 
+#include <limits>
+#include <span>
+#include <vector>
+
 #include "runtime/kernels/conv_plan.h"
 #include "runtime/kernels/requantization.h"
 
@@ -36,7 +40,13 @@ struct DepthwiseLayout {
 // Blocks of channels to share among threads: the `panels` of their tasks.
 inline constexpr int64_t kDepthwiseBlock = 64;
 
-void convolve_depthwise_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+// Where the taps of a task's pixels lie, in whole quads: bytes from the pixel's first tap,
+// kOutsideTap for those that meet padding, which is then 0, or do not exist.
+inline constexpr int64_t kOutsideTap = std::numeric_limits<int64_t>::min();
+void set_depthwise_taps(const ConvPlan& plan, const ConvTask& task, std::vector<int64_t>& taps);
+
+void convolve_depthwise_int8(const ConvPlan& plan, const ConvTask& task,
+                             std::span<const int64_t> taps, const int8_t* weights,
                              const int32_t* bias, const Requantization& to, uint8_t* y) noexcept;
 
 // Weights and biases [taps][channels] and [channels], channels filled with zeros to whole blocks.

@@ -1,7 +1,4 @@
 // Integer depthwise convolutions: four taps of a channel in each lane of a byte dot product.
-#include <limits>
-#include <vector>
-
 #include "runtime/kernels/depthwise.h"
 #include "runtime/kernels/targets.h"
 
@@ -18,49 +15,16 @@
 #include "runtime/kernels/requantize-inl.h"
 #endif
 
-#ifndef BITSMITH_DEPTHWISE_INT8_ONCE_
-#define BITSMITH_DEPTHWISE_INT8_ONCE_
-namespace bitsmith {
-
-// Where the taps of a task's pixels lie, in whole quads: bytes from the pixel's first tap, kOutside
-// for those that meet padding or do not exist. Where borders are skipped, padding is 0.
-class DepthwiseTaps {
- public:
-  static constexpr int64_t kOutside = std::numeric_limits<int64_t>::min();
-
-  DepthwiseTaps(const ConvPlan& plan, const ConvTask& task) {
-    const ConvWindow& window = task.window;
-    const int64_t columns = plan.shape().kernel_w;
-    const int64_t taps = plan.shape().kernel_h * columns;
-    const int64_t first = window.weights / 64;  // a step is a tap
-    offsets_.assign(static_cast<size_t>(ceil_div(taps, 4) * 4), kOutside);
-    for (int64_t row = 0; row < window.rows; ++row) {
-      for (int64_t run = 0; run < window.runs; ++run) {
-        offsets_[static_cast<size_t>(first + row * columns + run)] =
-            row * window.x_row + run * window.x_run;
-      }
-    }
-  }
-
-  const std::vector<int64_t>& offsets() const { return offsets_; }
-
- private:
-  std::vector<int64_t> offsets_;
-};
-
-}  // namespace bitsmith
-#endif
-
 BITSMITH_BEFORE_NAMESPACE();
 namespace bitsmith {
 namespace HWY_NAMESPACE {
 
 #if HWY_TARGET == HWY_SCALAR
 
-void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-                        const int32_t* bias, const Requantization& to, uint8_t* y) {
+void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, std::span<const int64_t> taps,
+                        const int8_t* weights, const int32_t* bias, const Requantization& to,
+                        uint8_t* y) {
   const DepthwiseLayout layout(plan.shape());
-  const DepthwiseTaps taps(plan, task);
   const int64_t channels = plan.shape().channels;
   const int64_t end = std::min(channels, task.panel_end * kDepthwiseBlock);
   for (int64_t pixel = 0; pixel < task.pixels; ++pixel) {
@@ -69,9 +33,9 @@ void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t
     for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; ++c) {
       const int64_t slot = layout.slot(c);
       int32_t sum = bias[slot];
-      for (size_t tap = 0; tap < taps.offsets().size(); ++tap) {
-        if (taps.offsets()[tap] == DepthwiseTaps::kOutside) continue;
-        sum += x[taps.offsets()[tap] + c] * weights[layout.weight(c, static_cast<int64_t>(tap))];
+      for (size_t tap = 0; tap < taps.size(); ++tap) {
+        if (taps[tap] == kOutsideTap) continue;
+        sum += x[taps[tap] + c] * weights[layout.weight(c, static_cast<int64_t>(tap))];
       }
       const Dyadic scale = {to.multipliers[slot], to.shifts[slot], to.lefts[slot]};
       out[c] = requantize(sum, scale, to.zero, to.min, to.max);
@@ -131,7 +95,7 @@ HWY_INLINE Bytes codes_of(const Ints* HWY_RESTRICT parts, const Requantization& 
 
 // The block of kChannels channels that begins at `channel`, for all pixels.
 HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task,
-                                 const DepthwiseTaps& taps, int64_t channel,
+                                 std::span<const int64_t> taps, int64_t channel,
                                  const int8_t* HWY_RESTRICT weights,
                                  const int32_t* HWY_RESTRICT bias, const Requantization& to,
                                  uint8_t* HWY_RESTRICT y) {
@@ -152,11 +116,11 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task,
     Ints sums[4];
     unroll<4>([&](auto j) BITSMITH_UNROLLED { sums[j] = start[j]; });
     const int8_t* w = weights + unit * 16;
-    for (size_t tap = 0; tap < taps.offsets().size(); tap += 4) {
+    for (size_t tap = 0; tap < taps.size(); tap += 4) {
       Bytes pixels[4];
       unroll<4>([&](auto i) BITSMITH_UNROLLED {
-        const int64_t offset = taps.offsets()[tap + i];
-        const bool outside = offset == DepthwiseTaps::kOutside;
+        const int64_t offset = taps[tap + i];
+        const bool outside = offset == kOutsideTap;
         pixels[i] = hn::LoadU(BytesTag(), outside ? kPadding : x + offset);
       });
       Bytes parts[4];
@@ -181,9 +145,9 @@ HWY_NOINLINE void convolve_block(const ConvPlan& plan, const ConvTask& task,
   }
 }
 
-void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
-                        const int32_t* bias, const Requantization& to, uint8_t* y) {
-  const DepthwiseTaps taps(plan, task);
+void convolve_depthwise(const ConvPlan& plan, const ConvTask& task, std::span<const int64_t> taps,
+                        const int8_t* weights, const int32_t* bias, const Requantization& to,
+                        uint8_t* y) {
   const int64_t end = std::min(plan.shape().channels, task.panel_end * kDepthwiseBlock);
   for (int64_t c = task.panel_begin * kDepthwiseBlock; c < end; c += kChannels) {
     convolve_block(plan, task, taps, c, weights, bias, to, y);
@@ -201,9 +165,23 @@ namespace bitsmith {
 
 HWY_EXPORT(convolve_depthwise);
 
-void convolve_depthwise_int8(const ConvPlan& plan, const ConvTask& task, const int8_t* weights,
+void set_depthwise_taps(const ConvPlan& plan, const ConvTask& task, std::vector<int64_t>& taps) {
+  const ConvWindow& window = task.window;
+  const int64_t columns = plan.shape().kernel_w;
+  const int64_t first = window.weights / 64;  // a step is a tap
+  taps.assign(static_cast<size_t>(ceil_div(plan.shape().kernel_h * columns, 4) * 4), kOutsideTap);
+  for (int64_t row = 0; row < window.rows; ++row) {
+    for (int64_t run = 0; run < window.runs; ++run) {
+      taps[static_cast<size_t>(first + row * columns + run)] =
+          row * window.x_row + run * window.x_run;
+    }
+  }
+}
+
+void convolve_depthwise_int8(const ConvPlan& plan, const ConvTask& task,
+                             std::span<const int64_t> taps, const int8_t* weights,
                              const int32_t* bias, const Requantization& to, uint8_t* y) noexcept {
-  HWY_DYNAMIC_DISPATCH(convolve_depthwise)(plan, task, weights, bias, to, y);
+  HWY_DYNAMIC_DISPATCH(convolve_depthwise)(plan, task, taps, weights, bias, to, y);
 }
 
 }  // namespace bitsmith
