@@ -227,8 +227,9 @@ class CompressedTensorsReader final : public FolderReader {
       fail(ErrorCode::kCorrupt, "tensor {} is not the shape {} of its layer",
            quoted_name(module + ".weight_shape"), to_string(Shape{rows, cols}));
     }
-    const auto [bits, crossing] = packing_of(name, cols, words);
-    m.bits = bits;
+    const auto packing = packing_of(name, cols, words);
+    const bool crossing = packing.second;
+    m.bits = packing.first;
     const auto numbers = [&](const auto& word, int64_t index) {
       if (crossing) return bit_word_number(index, m.bits, word);
       const int64_t per_word = 32 / m.bits;
