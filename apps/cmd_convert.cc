@@ -119,7 +119,7 @@ void add_convert(CLI::App& app) {
       ->required();
   command->add_option(
       "--format", options->request.format,
-      "gguf, bitsmith, safetensors, gptq, awq, compressed-tensors (default: by the name)");
+      "gguf, bitsmith, safetensors, gptq, awq, compressed-tensors (default: by name)");
   command->add_flag("--lossy", options->request.lossy,
                     "what has no place becomes float16; the table says what that changes");
   command->add_flag("--json", options->json, "print JSON");

@@ -48,6 +48,7 @@ endif()
 
 foreach(folder apps bench examples fuzz tests)
   file(GLOB_RECURSE others RELATIVE ${ROOT} ${ROOT}/${folder}/*.cc)
+  list(FILTER others EXCLUDE REGEX "/node_modules/")  # make clients
   foreach(source ${others})
     get_filename_component(name ${source} NAME)
     string(REGEX REPLACE "^.*_" "*_" pattern ${name})  # what a list may glob: *_fuzz.cc
