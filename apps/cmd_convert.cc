@@ -37,7 +37,7 @@ struct Kind {
 
 std::vector<Kind> kinds_of(const ConvertReport& report) {
   std::vector<Kind> kinds;
-  for (const ConvertReport::Row& row : report.rows) {
+  for (const TensorChange& row : report.rows) {
     auto kind = std::ranges::find_if(
         kinds, [&](const Kind& k) { return k.from == row.from && k.to == row.to; });
     if (kind == kinds.end()) kind = kinds.insert(kind, {row.from, row.to});
@@ -54,7 +54,7 @@ std::string error_label(double error) {
 void print(const ConvertOptions& options, const ConvertReport& report) {
   if (options.json) {
     nlohmann::json rows = nlohmann::json::array();
-    for (const ConvertReport::Row& row : report.rows) {
+    for (const TensorChange& row : report.rows) {
       rows.push_back(
           {{"tensor", row.tensor}, {"from", row.from}, {"to", row.to}, {"error", row.error}});
     }

@@ -123,9 +123,6 @@ void run_onnx_export(const ExportOptions& options, const Model& model) {
   }
 }
 
-// The format of a folder without codes.
-constexpr const char* kPlainFolder = "safetensors";
-
 bool is_folder_format(const std::string& format) {
   return format == kPlainFolder || Registry<FolderFormat>::instance().find(format) != nullptr;
 }
@@ -145,7 +142,7 @@ void run_folder_export(const ExportOptions& options, const Model& model) {
   progress.begin("exporting", static_cast<double>(model.parameter_bytes()));
   double done = 0;
   FolderExport settings;
-  settings.format = options.format == kPlainFolder ? "" : options.format;
+  settings.format = options.format;
   settings.dense = options.dense;
   settings.after_write = [&](const CodedTensor& tensor) {
     check_interrupt();

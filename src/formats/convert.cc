@@ -17,8 +17,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPlainFolder = "safetensors";
-
 std::string format_of(const ConvertRequest& request) {
   if (!request.format.empty()) return request.format;
   const std::string ending = request.output.extension().string();
@@ -30,17 +28,12 @@ std::string format_of(const ConvertRequest& request) {
        request.output.string(), ending);
 }
 
-// Of numbers, so that nothing is ever fitted.
-std::vector<std::byte> as_numbers(const CodedTensor& tensor, const Scheme& scheme) {
-  const std::vector<float> values = tensor.decode_all();
-  const std::string& codec = scheme.codec->info().id;
-  if (codec == "f32") {
-    const auto bytes = std::as_bytes(std::span(values));
-    return {bytes.begin(), bytes.end()};
-  }
-  BITSMITH_ASSERT(codec == "f16");
+// What GGUF has no type for, as binary16: nothing is ever fitted. (Exact files have float32 there,
+// which export_gguf() writes by itself.)
+std::vector<std::byte> as_f16(const CodedTensor& tensor, const Scheme& scheme) {
+  BITSMITH_ASSERT(scheme.codec->info().id == "f16");
   std::vector<uint16_t> halves;
-  for (const float x : values) halves.push_back(float_to_f16(x));
+  for (const float x : tensor.decode_all()) halves.push_back(float_to_f16(x));
   const auto bytes = std::as_bytes(std::span(halves));
   return {bytes.begin(), bytes.end()};
 }
@@ -60,18 +53,21 @@ void write_gguf(const fs::path& path, const Model& model, const ConvertRequest& 
   GgufExport options;
   options.name = request.output.stem().string();
   options.exact = !request.lossy;
-  options.encode = as_numbers;
+  options.encode = as_f16;
   options.after_write = request.after_write;
   export_gguf(path, model, options);
 }
 
-void write_folder(const fs::path& path, const Model& model, const std::string& format,
-                  const ConvertRequest& request) {
+// export_folder() has a temporary name and compares by itself.
+void convert_to_folder(const Model& model, const ConvertRequest& request, ConvertReport& report) {
   FolderExport options;
-  options.format = format == kPlainFolder ? "" : format;
+  options.format = report.format;
   options.dense = request.lossy ? "f16" : "f32";
   options.after_write = request.after_write;
-  export_folder(path, model, options);
+  FolderReport folder = export_folder(request.output, model, options);
+  report.rows = std::move(folder.tensors);
+  report.bytes = folder.bytes;
+  report.weights = folder.weights;
 }
 
 }  // namespace
@@ -79,20 +75,19 @@ void write_folder(const fs::path& path, const Model& model, const std::string& f
 ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
   ConvertReport report;
   report.format = format_of(request);
-  const fs::path output =
-      request.output.has_filename() ? request.output : request.output.parent_path();
-  if (report.format == "gguf" || report.format == "bitsmith") {
-    check_writable(output);
-  } else {
-    check_new_folder(output);
-  }
+  const bool to_file = report.format == "gguf" || report.format == "bitsmith";
+  if (to_file) check_writable(request.output);
   if (!model.unused_tensors.empty() && !request.lossy) {
     fail(ErrorCode::kUnsupported,
          "'{}' has {} tensors that its network does not use, such as {}; --lossy leaves them out",
          model.path.string(), model.unused_tensors.size(),
          quoted_name(model.unused_tensors.front()));
   }
-  const fs::path temporary = output.string() + fmt::format(".converting{}", ::getpid());
+  if (!to_file) {
+    convert_to_folder(model, request, report);
+    return report;
+  }
+  const fs::path temporary = request.output.string() + fmt::format(".converting{}", ::getpid());
   struct Remove {
     const fs::path& path;
     ~Remove() {
@@ -103,10 +98,8 @@ ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
 
   if (report.format == "bitsmith") {
     write_bitsmith(temporary, model, request);
-  } else if (report.format == "gguf") {
-    write_gguf(temporary, model, request);
   } else {
-    write_folder(temporary, model, report.format, request);
+    write_gguf(temporary, model, request);
   }
 
   const Model written = open_model(temporary);
@@ -122,7 +115,7 @@ ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
   }
   report.bytes = written.parameter_bytes();
   report.weights = written.parameter_count();
-  move_file(temporary, output);
+  move_file(temporary, request.output);
   return report;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "formats/model.h"
+#include "formats/tensor_error.h"
 
 namespace bitsmith {
 
@@ -21,15 +22,9 @@ struct ConvertRequest {
 };
 
 struct ConvertReport {
-  struct Row {
-    std::string tensor;
-    std::string from;  // labels of schemes: "int4 g32 sym"
-    std::string to;
-    double error = 0;  // relative_error(); 0: exact
-  };
   std::string format;
-  std::vector<Row> rows;  // in order of name
-  uint64_t bytes = 0;     // of the tensors
+  std::vector<TensorChange> rows;
+  uint64_t bytes = 0;  // of the tensors
   int64_t weights = 0;
 };
 

@@ -119,17 +119,14 @@ class AwqReader final : public FolderReader {
     const int64_t outputs = m.shape.rows;
     const SafetensorsTensor& weights =
         need_tensor(find, module + ".qweight", {"I32"}, {inputs, outputs / 8});
-    const std::string scales_name = module + ".scales";
-    const SafetensorsTensor* scales = find(scales_name);
-    const int64_t groups = scales != nullptr && !scales->shape.empty() ? scales->shape[0] : 0;
-    need_tensor(find, scales_name, {"F16", "BF16", "F32"}, {groups, outputs});
+    const SafetensorsTensor& scales = grouped_scales(find, module, m);
+    const int64_t groups = m.groups();
     const SafetensorsTensor& zeros =
         need_tensor(find, module + ".qzeros", {"I32"}, {groups, outputs / 8});
-    if (groups < 1 || inputs % groups != 0 || outputs % 8 != 0) {
-      fail(ErrorCode::kUnsupported, "tensor {}: {} groups of {} inputs, {} outputs",
-           quoted_name(scales_name), groups, inputs, outputs);
+    if (outputs % 8 != 0) {
+      fail(ErrorCode::kUnsupported, "tensor {}: {} outputs are no multiple of 8",
+           quoted_name(module + ".qweight"), outputs);
     }
-    m.group = groups == 1 ? 0 : inputs / groups;
     m.symmetric = true;
     m.codes.resize(static_cast<size_t>(inputs * outputs));
     for (int64_t o = 0; o < outputs; ++o) {
@@ -143,7 +140,7 @@ class AwqReader final : public FolderReader {
       for (int64_t g = 0; g < groups; ++g) {
         m.zeros.push_back(nibble(zeros.bytes, g));
         m.symmetric = m.symmetric && m.zeros.back() == 8;
-        m.scales.push_back(scale_as_f16(*scales, g * outputs + o, scales_name));
+        m.scales.push_back(scale_as_f16(scales, g * outputs + o, module + ".scales"));
       }
     }
     return coded_tensor(name, shape, m, buffers);

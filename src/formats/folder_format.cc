@@ -15,6 +15,22 @@ std::string module_of(const std::string& weight_name) {
   return weight_name.substr(0, weight_name.size() - kEnd.size());
 }
 
+std::string joined_module(const std::string& module) {
+  constexpr std::pair<std::string_view, std::string_view> kJoined[] = {
+      {"q_proj", "qkv_proj"},
+      {"k_proj", "qkv_proj"},
+      {"v_proj", "qkv_proj"},
+      {"gate_proj", "gate_up_proj"},
+      {"up_proj", "gate_up_proj"}};
+  const size_t name = module.rfind('.') + 1;
+  for (const auto& [layer, joined] : kJoined) {
+    if (std::string_view(module).substr(name) == layer) {
+      return module.substr(0, name) + std::string(joined);
+    }
+  }
+  return "";
+}
+
 FolderTensor folder_tensor(std::string name, DType dtype, Shape shape,
                            std::span<const std::byte> bytes) {
   FolderTensor tensor{{std::move(name), dtype, std::move(shape)}, {bytes.begin(), bytes.end()}};
@@ -38,6 +54,21 @@ const SafetensorsTensor& need_tensor(const FolderReader::Find& find, const std::
          to_string(tensor->shape), to_string(shape));
   }
   return *tensor;
+}
+
+const SafetensorsTensor& grouped_scales(const FolderReader::Find& find, const std::string& module,
+                                        IntegerMatrix& m) {
+  const std::string name = module + ".scales";
+  const SafetensorsTensor* scales = find(name);
+  const int64_t groups = scales != nullptr && !scales->shape.empty() ? scales->shape[0] : 0;
+  const SafetensorsTensor& checked =
+      need_tensor(find, name, {"F16", "BF16", "F32"}, {groups, m.shape.rows});
+  if (groups < 1 || m.shape.cols % groups != 0) {
+    fail(ErrorCode::kUnsupported, "tensor {}: {} groups of {} inputs", quoted_name(name), groups,
+         m.shape.cols);
+  }
+  m.group = groups == 1 ? 0 : m.shape.cols / groups;
+  return checked;
 }
 
 uint16_t scale_as_f16(const SafetensorsTensor& tensor, int64_t i, const std::string& name) {

@@ -64,6 +64,10 @@ class FolderFormat {
 // "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight".
 std::string module_of(const std::string& weight_name);
 
+// The layer that vLLM joins a layer into, which must be coded like its siblings:
+// "model.layers.0.mlp.gate_up_proj". Empty for others.
+std::string joined_module(const std::string& module);
+
 // A tensor of words (of binary16), in the order of `words`.
 FolderTensor folder_tensor(std::string name, DType dtype, Shape shape,
                            std::span<const std::byte> bytes);
@@ -73,6 +77,10 @@ FolderTensor folder_tensor(std::string name, DType dtype, Shape shape,
 const SafetensorsTensor& need_tensor(const FolderReader::Find& find, const std::string& name,
                                      std::initializer_list<std::string_view> dtypes,
                                      const Shape& shape);
+
+// MODULE.scales [groups, outputs] of GPTQ and AWQ, which sets m.group: whole groups of the inputs.
+const SafetensorsTensor& grouped_scales(const FolderReader::Find& find, const std::string& module,
+                                        IntegerMatrix& m);
 
 // Element i of a tensor of F16, BF16 or F32, as binary16; kUnsupported if that changes it.
 uint16_t scale_as_f16(const SafetensorsTensor& tensor, int64_t i, const std::string& name);

@@ -39,15 +39,8 @@ std::string exactly(const std::string& name) {
 
 // The names of a layer: its own, and that of the layer that vLLM joins it into.
 std::vector<std::string> names_of(const std::string& module) {
-  std::vector<std::string> names = {module};
-  const std::string block = module.substr(0, module.rfind('.') + 1);
-  for (const char* layer : {".q_proj", ".k_proj", ".v_proj"}) {
-    if (module.ends_with(layer)) names.push_back(block + "qkv_proj");
-  }
-  for (const char* layer : {".gate_proj", ".up_proj"}) {
-    if (module.ends_with(layer)) names.push_back(block + "gate_up_proj");
-  }
-  return names;
+  const std::string joined = joined_module(module);
+  return joined.empty() ? std::vector{module} : std::vector{module, joined};
 }
 
 class GptqWriter final : public FolderWriter {
@@ -180,15 +173,8 @@ class GptqReader final : public FolderReader {
       fail(ErrorCode::kCorrupt, "tensor {} has shape {}, which packs no {} of 1 to 8 bits",
            quoted_name(module + ".qweight"), to_string(weights->shape), to_string(shape));
     }
-    const std::string scales_name = module + ".scales";
-    const SafetensorsTensor* scales = find(scales_name);
-    const int64_t groups = scales != nullptr && !scales->shape.empty() ? scales->shape[0] : 0;
-    need_tensor(find, scales_name, {"F16", "BF16", "F32"}, {groups, outputs});
-    if (groups < 1 || inputs % groups != 0) {
-      fail(ErrorCode::kUnsupported, "tensor {}: {} groups of {} inputs", quoted_name(scales_name),
-           groups, inputs);
-    }
-    m.group = groups == 1 ? 0 : inputs / groups;
+    const SafetensorsTensor& scales = grouped_scales(find, module, m);
+    const int64_t groups = m.groups();
     const SafetensorsTensor& zeros =
         need_tensor(find, module + ".qzeros", {"I32"}, {groups, outputs * m.bits / 32});
 
@@ -213,7 +199,7 @@ class GptqReader final : public FolderReader {
         }
         m.symmetric = m.symmetric && zero == middle && m.bits > 1;
         m.zeros.push_back(static_cast<uint8_t>(zero));
-        m.scales.push_back(scale_as_f16(*scales, g * outputs + o, scales_name));
+        m.scales.push_back(scale_as_f16(scales, g * outputs + o, module + ".scales"));
       }
     }
     check_order(module, m, find);

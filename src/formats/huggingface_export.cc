@@ -25,13 +25,6 @@ using nlohmann::json;
 
 constexpr int64_t kRows = 64;  // decoded at a time
 
-// Layers that vLLM joins, and as what.
-constexpr std::pair<std::string_view, std::string_view> kJoined[] = {{"q_proj", "qkv_proj"},
-                                                                     {"k_proj", "qkv_proj"},
-                                                                     {"v_proj", "qkv_proj"},
-                                                                     {"gate_proj", "gate_up_proj"},
-                                                                     {"up_proj", "gate_up_proj"}};
-
 // One parameter on its way into the folder.
 struct Planned {
   const CodedTensor* tensor = nullptr;
@@ -151,7 +144,7 @@ class Export {
     rope_scaling_ =
         with_context(model.path.string(), [&] { return usual_rope_scaling(model.config); });
     const std::set<std::string> layers = layer_matrices(model);
-    if (!options.format.empty()) {
+    if (options.format != kPlainFolder) {
       std::vector<const CodedTensor*> candidates;
       for (const std::string& name : layers) candidates.push_back(&model.parameter(name));
       writer_ = Registry<FolderFormat>::instance().get(options.format).writer(candidates);
@@ -219,11 +212,10 @@ class Export {
     if (writer_ == nullptr) return;
     std::map<std::string, std::set<std::string>> labels;  // by what joins them
     for (const Planned& p : plans_) {
-      for (const auto& [layer, joined] : kJoined) {
-        if (!p.tensor->name.ends_with(fmt::format(".{}.weight", layer))) continue;
-        const std::string module = module_of(p.tensor->name);
-        const std::string block = module.substr(0, module.rfind('.') + 1);
-        labels[block + std::string(joined)].insert(p.packed ? p.tensor->scheme.label() : "numbers");
+      if (!p.tensor->name.ends_with(".weight")) continue;
+      const std::string joined = joined_module(module_of(p.tensor->name));
+      if (!joined.empty()) {
+        labels[joined].insert(p.packed ? p.tensor->scheme.label() : "numbers");
       }
     }
     for (const auto& [joined, kinds] : labels) {
@@ -308,7 +300,10 @@ class Export {
 
   void compare(const Model& written) {
     for (const Planned& p : plans_) {
-      const double error = relative_error(*p.tensor, written.parameter(p.tensor->name));
+      const CodedTensor& other = written.parameter(p.tensor->name);
+      const double error = relative_error(*p.tensor, other);
+      report_.tensors.push_back(
+          {p.tensor->name, p.tensor->scheme.label(), other.scheme.label(), error});
       const bool exact = p.packed || p.as_it_is || p.dtype == DType::kF32;
       if (exact && error != 0) {
         fail(ErrorCode::kCorrupt, "tensor {} was written, but reads differently by {}",

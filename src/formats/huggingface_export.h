@@ -7,12 +7,16 @@
 #include <vector>
 
 #include "formats/model.h"
+#include "formats/tensor_error.h"
 
 namespace bitsmith {
 
+// The format of folders without codes.
+inline constexpr const char* kPlainFolder = "safetensors";
+
 struct FolderExport {
-  std::string format;  // a "quant_method" (folder_format.h); empty: all weights as numbers
-  std::string dense;   // what else is coded becomes "f32", "f16" or "bf16"; empty: f32
+  std::string format = kPlainFolder;  // or a "quant_method" (folder_format.h)
+  std::string dense;  // what else is coded becomes "f32", "f16" or "bf16"; empty: f32
   std::function<void(const CodedTensor&)> after_write;
 };
 
@@ -22,8 +26,9 @@ struct FolderReport {
     std::string text;  // what it became and why
     double error = 0;  // sqrt(sum of squared changes / sum of squares)
   };
-  std::vector<Note> notes;  // of matrices that are not the codes they were
-  uint64_t bytes = 0;       // of the tensors
+  std::vector<Note> notes;            // of matrices that are not the codes they were
+  std::vector<TensorChange> tensors;  // all, in order of use
+  uint64_t bytes = 0;                 // of the tensors
   int64_t weights = 0;
   int64_t coded = 0;  // matrices that stayed codes
   // q, k and v of how many blocks (gate and up alike) are not coded alike: vLLM joins them and

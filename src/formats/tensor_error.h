@@ -1,6 +1,8 @@
 // How far apart two forms of a tensor are.
 #pragma once
 
+#include <string>
+
 #include "codecs/codec.h"
 
 namespace bitsmith {
@@ -10,5 +12,13 @@ namespace bitsmith {
 // infinities and NaN of the same bits count as the same. Both have the same shape. Some rows are in
 // memory at a time. May be interrupted.
 double relative_error(const CodedTensor& a, const CodedTensor& b);
+
+// What became of a tensor in another file.
+struct TensorChange {
+  std::string tensor;
+  std::string from;  // labels of schemes: "int4 g32 sym"
+  std::string to;
+  double error = 0;  // relative_error(); 0: exact
+};
 
 }  // namespace bitsmith

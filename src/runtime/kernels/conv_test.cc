@@ -211,30 +211,39 @@ void expect_independence(const Kernel& conv, const std::vector<float>& x, int64_
   ASSERT_EQ(again, y);
 }
 
+// A kernel against the definition, with and without bias and clamp; bound(expected, i): of result
+// i.
+template <class Kernel, class Bound>
+void check_floats(const ConvCase& c, uint64_t seed, const Bound& bound) {
+  SCOPED_TRACE(c.name);
+  const ConvShape& s = c.shape;
+  Random random(seed, c.name);
+  const std::vector<float> x =
+      normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
+  const std::vector<float> weights = normal_floats(random, s.weights());
+  const std::vector<float> bias = normal_floats(random, s.outputs);
+  for (const bool clamped : {false, true}) {
+    FloatConvSpec spec{s, weights, {}};
+    if (clamped) spec = {s, weights, bias, 0.0F, 1.5F};
+    const Plain expected = convolve_plainly(spec, x, c.images);
+    std::vector<float> y(expected.y.size());
+    ThreadPool pool(1);
+    const Kernel conv(spec);
+    conv.run(x.data(), c.images, y.data(), pool);
+    for (size_t i = 0; i < y.size(); ++i) {
+      ASSERT_NEAR(y[i], expected.y[i], bound(expected, i)) << i;
+    }
+    expect_independence(conv, x, c.images, y);
+  }
+}
+
 TEST_P(Conv, FloatsWithinRounding) {
   for (const ConvCase& c : conv_cases()) {
-    SCOPED_TRACE(c.name);
-    const ConvShape& s = c.shape;
-    Random random(5, c.name);
-    const std::vector<float> x =
-        normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
-    const std::vector<float> weights = normal_floats(random, s.weights());
-    const std::vector<float> bias = normal_floats(random, s.outputs);
-    for (const bool clamped : {false, true}) {
-      FloatConvSpec spec{s, weights, {}};
-      if (clamped) spec = {s, weights, bias, 0.0F, 1.5F};
-      const Plain expected = convolve_plainly(spec, x, c.images);
-      std::vector<float> y(expected.y.size());
-      ThreadPool pool(1);
-      const FloatConv conv(spec);
-      conv.run(x.data(), c.images, y.data(), pool);
-      // Each of n additions rounds a partial sum that is at most the sum of magnitudes.
-      const double n = static_cast<double>(s.weights() / s.outputs) + 1;
-      for (size_t i = 0; i < y.size(); ++i) {
-        ASSERT_NEAR(y[i], expected.y[i], 0x1p-24 * n * expected.magnitude[i] + 1e-30) << i;
-      }
-      expect_independence(conv, x, c.images, y);
-    }
+    // Each of n additions rounds a partial sum that is at most the sum of magnitudes.
+    const double n = static_cast<double>(c.shape.weights() / c.shape.outputs) + 1;
+    check_floats<FloatConv>(c, 5, [&](const Plain& expected, size_t i) {
+      return 0x1p-24 * n * expected.magnitude[i] + 1e-30;
+    });
   }
 }
 
@@ -248,27 +257,11 @@ TEST_P(Conv, WinogradWithinThirtyTwoRoundings) {
                             {"one_tile", square(16, 3, 32, 3, 1, 0), 2},
                             {"beyond", square(16, 1, 16, 3, 1, 2), 30},
                             {"uneven", uneven, 2}}) {
-    SCOPED_TRACE(c.name);
-    const ConvShape& s = c.shape;
-    ASSERT_TRUE(WinogradConv::can(s));
-    Random random(8, c.name);
-    const std::vector<float> x =
-        normal_floats(random, c.images * s.height * s.width * s.channels + kConvSlackBytes);
-    const std::vector<float> weights = normal_floats(random, s.weights());
-    const std::vector<float> bias = normal_floats(random, s.outputs);
-    for (const bool clamped : {false, true}) {
-      FloatConvSpec spec{s, weights, {}};
-      if (clamped) spec = {s, weights, bias, 0.0F, 1.5F};
-      const Plain expected = convolve_plainly(spec, x, c.images);
-      std::vector<float> y(expected.y.size());
-      ThreadPool pool(1);
-      const WinogradConv conv(spec);
-      conv.run(x.data(), c.images, y.data(), pool);
-      // A tile's pixels share the rounding of the largest of them.
-      const double bound = 32 * 0x1p-24 * std::ranges::max(expected.magnitude);
-      for (size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], expected.y[i], bound) << i;
-      expect_independence(conv, x, c.images, y);
-    }
+    ASSERT_TRUE(WinogradConv::can(c.shape));
+    // A tile's pixels share the rounding of the largest of them.
+    check_floats<WinogradConv>(c, 8, [](const Plain& expected, size_t) {
+      return 32 * 0x1p-24 * std::ranges::max(expected.magnitude);
+    });
   }
 }
 
