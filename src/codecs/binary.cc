@@ -1,13 +1,14 @@
 // Codec `binary`: signs times a scale per group, around 0 or around a mean.
 #include <cmath>
 
+#include "codecs/digit_matrix.h"
 #include "codecs/lloyd_max.h"
 #include "codecs/table.h"
 
 namespace bitsmith {
 namespace {
 
-class BinaryCodec final : public TableCodec {
+class BinaryCodec final : public TableCodec, public DigitCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -20,6 +21,12 @@ class BinaryCodec final : public TableCodec {
 
   // The mean is estimated from rounded numbers when decoded values are coded again.
   bool is_idempotent(const Options& options) const override { return !options.flag("mean"); }
+
+  std::optional<DigitMatrix> digit_matrix(const MatrixShape& shape,
+                                          const Options& options) const override {
+    return DigitMatrix{
+        .layout = layout(shape, format(options)), .step = 2, .has_mean = options.flag("mean")};
+  }
 
   TableFormat format(const Options& options) const override {
     return {.group = options.integer("group"), .parameters = options.flag("mean") ? 2 : 1};

@@ -4,6 +4,7 @@
 
 #include "codecs/grid.h"
 #include "codecs/int_fit.h"
+#include "codecs/level_matrix.h"
 #include "codecs/lloyd_max.h"
 #include "codecs/plane_symbols.h"
 #include "codecs/table.h"
@@ -59,6 +60,15 @@ struct SharedFormat {
         scaled(options.text("scope") == "tensor_scaled"),
         group(scaled ? options.integer("group") : 0) {}
   size_t entries() const { return size_t{1} << bits; }
+  std::vector<float> read_entries(const uint8_t* in) const {
+    std::vector<float> result(entries());
+    for (size_t i = 0; i < result.size(); ++i) {
+      uint16_t pattern;
+      std::memcpy(&pattern, in + 2 * i, sizeof(pattern));
+      result[i] = f16_to_float(pattern);
+    }
+    return result;
+  }
   GroupedLayout layout(std::string_view owner, const MatrixShape& shape) const {
     return GroupedLayout(CodePlanes::of_bits(owner, shape, bits), group,
                          static_cast<int64_t>(2 * entries()),
@@ -173,7 +183,7 @@ class SharedEncoder final : public GroupedEncoder {
   std::vector<float> scales_;  // [groups][rows]
 };
 
-class CodebookCodec final : public Codec {
+class CodebookCodec final : public Codec, public LevelCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -201,12 +211,7 @@ class CodebookCodec final : public Codec {
     const GroupedLayout layout = format.layout(info_.id, shape);
     BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
     const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
-    std::vector<float> entries(format.entries());
-    for (size_t i = 0; i < entries.size(); ++i) {
-      uint16_t pattern;
-      std::memcpy(&pattern, in + 2 * i, sizeof(pattern));
-      entries[i] = f16_to_float(pattern);
-    }
+    const std::vector<float> entries = format.read_entries(in);
     std::vector<uint16_t> codes(static_cast<size_t>(shape.cols));
     for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
       layout.codes.unpack_row(in + layout.codes_offset, row, codes.data());
@@ -219,6 +224,31 @@ class CodebookCodec final : public Codec {
         *out++ = scale * entries[codes[static_cast<size_t>(c)]];
       }
     }
+  }
+
+  // Nothing for codebooks of groups.
+  std::optional<LevelMatrix> level_matrix(const MatrixShape& shape, const Options& options,
+                                          std::span<const std::byte> bytes) const override {
+    const SharedFormat format(options);
+    const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
+    if (is_shared(options)) {
+      return LevelMatrix{.layout = format.layout(info_.id, shape),
+                         .bits = format.bits,
+                         .tables = {format.read_entries(in)},
+                         .is_scaled = format.scaled};
+    }
+    if (options.text("scope") != "row") return std::nullopt;
+    LevelMatrix matrix{.layout = own_.layout(shape, own_.format(options)),
+                       .bits = format.bits,
+                       .table_per_row = true};
+    for (int64_t row = 0; row < shape.rows && shape.cols > 0; ++row) {
+      std::vector<float>& table = matrix.tables.emplace_back(format.entries());
+      for (size_t i = 0; i < table.size(); ++i) {
+        const uint32_t pattern = matrix.layout.read_parameter(in, row, 0, static_cast<int>(i));
+        table[i] = f16_to_float(static_cast<uint16_t>(pattern));
+      }
+    }
+    return matrix;
   }
 
   std::vector<SymbolStream> symbol_streams(const MatrixShape& shape,

@@ -396,6 +396,33 @@ bool GridCodec::is_idempotent(const Options& options) const {
   return std::ranges::all_of(meaning.grids, &Grid::is_resolved);
 }
 
+GridCodec::Header GridCodec::read_header(const GridFormat& format, const uint8_t* in) {
+  Header header;
+  if (has_tensor_scale(format.scale)) {
+    std::memcpy(&header.tensor_scale, in, sizeof(header.tensor_scale));
+    in += sizeof(header.tensor_scale);
+  }
+  const size_t count = format.grids.size();
+  if (count > 1 && !format.grid_per_group) header.grid = *in % count;
+  return header;
+}
+
+std::optional<LevelMatrix> GridCodec::level_matrix(const MatrixShape& shape, const Options& options,
+                                                   std::span<const std::byte> bytes) const {
+  const GridFormat meaning = format(options);
+  if (meaning.grid_per_group || meaning.bits > 8) return std::nullopt;
+  LevelMatrix matrix{.layout = layout(shape, meaning),
+                     .bits = meaning.bits,
+                     .is_scaled = true,
+                     .scale = meaning.scale};
+  BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(matrix.layout.total_bytes));
+  const Header header = read_header(meaning, reinterpret_cast<const uint8_t*>(bytes.data()));
+  matrix.tensor_scale = header.tensor_scale;
+  matrix.tables.push_back(meaning.grids[header.grid].levels());
+  matrix.tables[0].resize(size_t{1} << meaning.bits);  // codes beyond the levels are 0
+  return matrix;
+}
+
 void GridCodec::decode(const MatrixShape& shape, const Options& options,
                        std::span<const std::byte> bytes, int64_t row_begin, int64_t row_count,
                        float* out) const {
@@ -403,22 +430,16 @@ void GridCodec::decode(const MatrixShape& shape, const Options& options,
   const GroupedLayout grouped = layout(shape, meaning);
   BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(grouped.total_bytes));
   const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
-  float tensor_scale = 1.0F;
-  size_t header = 0;
-  if (has_tensor_scale(meaning.scale)) {
-    std::memcpy(&tensor_scale, in, sizeof(tensor_scale));
-    header += sizeof(tensor_scale);
-  }
+  const Header header = read_header(meaning, in);
   const size_t count = meaning.grids.size();
-  const size_t tensor_grid = count > 1 && !meaning.grid_per_group ? in[header] % count : 0;
   std::vector<uint16_t> codes(static_cast<size_t>(shape.cols));
   for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
     grouped.codes.unpack_row(in + grouped.codes_offset, row, codes.data());
     for (int64_t group = 0; group < grouped.groups; ++group) {
-      const float scale =
-          decode_scale(meaning.scale, grouped.read_parameter(in, row, group, 0), tensor_scale);
+      const float scale = decode_scale(meaning.scale, grouped.read_parameter(in, row, group, 0),
+                                       header.tensor_scale);
       const size_t which =
-          meaning.grid_per_group ? grouped.read_parameter(in, row, group, 1) % count : tensor_grid;
+          meaning.grid_per_group ? grouped.read_parameter(in, row, group, 1) % count : header.grid;
       const std::vector<float>& levels = meaning.grids[which].levels();
       const int64_t begin = group * grouped.group_cols;
       for (int64_t c = begin; c < begin + grouped.columns_of(group); ++c) {

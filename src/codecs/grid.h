@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "codecs/grouped.h"
+#include "codecs/level_matrix.h"
 #include "codecs/scales.h"
 
 namespace bitsmith {
@@ -77,18 +78,27 @@ struct GridFormat {
 //     codes       `bits` bits each
 //     parameters  the scale; then the index of the grid, 1 byte, if there are several and the group
 //                 chooses
-class GridCodec : public Codec {
+class GridCodec : public Codec, public LevelCodec {
  public:
   uint64_t encoded_bytes(const MatrixShape& shape, const Options& options) const override;
   std::unique_ptr<Encoder> encoder(const MatrixShape& shape, const Options& options) const override;
   void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
               int64_t row_begin, int64_t row_count, float* out) const override;
   bool is_idempotent(const Options& options) const override;
+  // Nothing where groups choose among grids.
+  std::optional<LevelMatrix> level_matrix(const MatrixShape& shape, const Options& options,
+                                          std::span<const std::byte> bytes) const override;
 
  protected:
   virtual GridFormat format(const Options& options) const = 0;
 
  private:
+  // What the header of a tensor's bytes says.
+  struct Header {
+    float tensor_scale = 1.0F;
+    size_t grid = 0;
+  };
+  static Header read_header(const GridFormat& format, const uint8_t* in);
   GroupedLayout layout(const MatrixShape& shape, const GridFormat& format) const;
 };
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 
+#include "codecs/digit_matrix.h"
 #include "codecs/int_fit.h"
 #include "codecs/scales.h"
 #include "codecs/table.h"
@@ -188,7 +189,7 @@ class Alternation {
   std::vector<float> best_;
 };
 
-class PlanesCodec final : public TableCodec {
+class PlanesCodec final : public TableCodec, public DigitCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -205,6 +206,15 @@ class PlanesCodec final : public TableCodec {
 
   // Alternation ends in local minima.
   bool is_idempotent(const Options&) const override { return false; }
+
+  std::optional<DigitMatrix> digit_matrix(const MatrixShape& shape,
+                                          const Options& options) const override {
+    const Digits digits(options.text("digit"));
+    return DigitMatrix{.layout = layout(shape, format(options)),
+                       .lowest = static_cast<int>(digits.lowest),
+                       .step = static_cast<int>(digits.step),
+                       .has_mean = options.flag("mean")};
+  }
 
   TableFormat format(const Options& options) const override {
     const int planes = static_cast<int>(options.integer("planes"));

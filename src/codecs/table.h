@@ -42,7 +42,6 @@ class TableCodec : public Codec {
   virtual void fit(const Options& options, const TableGroup& group,
                    std::span<float> parameters) const = 0;
 
- private:
   GroupedLayout layout(const MatrixShape& shape, const TableFormat& format) const;
 };
 

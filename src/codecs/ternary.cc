@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "codecs/digit_matrix.h"
 #include "codecs/table.h"
 
 namespace bitsmith {
@@ -42,7 +43,7 @@ TernaryLevels best_ternary(std::span<const float> w, const float* weights, bool 
 
 namespace {
 
-class TernaryCodec final : public TableCodec {
+class TernaryCodec final : public TableCodec, public DigitCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -51,6 +52,12 @@ class TernaryCodec final : public TableCodec {
   std::string label(const Options& options) const override {
     return fmt::format("ternary {}{}", group_label(options.integer("group")),
                        options.flag("symmetric") ? "" : " two scales");
+  }
+
+  std::optional<DigitMatrix> digit_matrix(const MatrixShape& shape,
+                                          const Options& options) const override {
+    if (!options.flag("symmetric")) return std::nullopt;
+    return DigitMatrix{.layout = layout(shape, format(options))};
   }
 
   TableFormat format(const Options& options) const override {

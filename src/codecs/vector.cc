@@ -5,6 +5,7 @@
 
 #include "codecs/blocks.h"
 #include "codecs/int_fit.h"
+#include "codecs/vector_matrix.h"
 #include "codecs/vector_search.h"
 #include "codecs/vector_training.h"
 #include "tensor/dtype.h"
@@ -342,7 +343,7 @@ class VectorEncoder final : public BlockEncoderOf<uint64_t> {
   std::vector<float> scales_;  // [groups][rows]
 };
 
-class VectorCodec final : public Codec {
+class VectorCodec final : public Codec, public BlockCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -390,6 +391,25 @@ class VectorCodec final : public Codec {
         *out++ = sum * scale;
       }
     }
+  }
+
+  // Nothing where each position has codebooks of its own.
+  std::optional<VectorMatrix> vector_matrix(const MatrixShape& shape, const Options& options,
+                                            std::span<const std::byte> bytes) const override {
+    const Format format(options);
+    if (format.per_position) return std::nullopt;
+    VectorMatrix matrix{.layout = format.layout(shape), .dim = format.dim, .bits = format.bits};
+    for (int stage = 0; stage < format.stages; ++stage) {
+      auto& entries =
+          matrix.codebooks.emplace_back(static_cast<size_t>(format.entries() * format.dim));
+      for (size_t i = 0; i < entries.size(); ++i) {
+        uint16_t pattern;
+        const auto at = static_cast<size_t>(format.codebook_offset(1, stage, 0)) + i;
+        std::memcpy(&pattern, bytes.data() + 2 * at, sizeof(pattern));
+        entries[i] = f16_to_float(pattern);
+      }
+    }
+    return matrix;
   }
 
   std::string label(const Options& options) const override {

@@ -1,7 +1,6 @@
 // Linear layers with weights of the codec `int`, multiplied as integers where they lie.
 #include "codecs/int_layout.h"
 
-#include <algorithm>
 #include <string>
 
 #include "runtime/kernels/int_panels.h"
@@ -35,27 +34,12 @@ class IntKernel final : public LinearKernel {
     const IntJob job = {&layout_,   bytes_, &x.int8(activation_group_, pool),
                         x.tokens(), y,      y_stride};
 
-    // A task is a range of panels for up to 128 tokens, whose activations stay in the L2 cache
-    // while the panels pass by. A few tasks per thread even out a busy machine.
-    constexpr int64_t kTaskBlocks = 8;
-    constexpr int64_t kTasksPerThread = 4;
-    const int64_t blocks = ceil_div(x.tokens(), Int8Activations::kBlock);
-    const int64_t block_ranges = ceil_div(blocks, kTaskBlocks);
-    const int64_t wanted = ceil_div(pool.threads() * kTasksPerThread, block_ranges);
-    const int64_t together = x.tokens() == 1 ? kTokenStreams : 1;
-    const int64_t panels = ceil_div(ceil_div(layout_.panels, wanted), together) * together;
-    const int64_t panel_ranges = ceil_div(layout_.panels, panels);
-    const auto body = [&](int64_t i, int) {
-      const int64_t p = i % panel_ranges * panels;
-      const int64_t b = i / panel_ranges * kTaskBlocks;
+    for_panel_ranges(layout_.panels, x.tokens(), pool, [&](const PanelRange& range) {
       thread_local std::vector<uint8_t> scratch;
       const auto scratch_bytes = static_cast<size_t>(int_scratch_bytes(layout_));
       if (scratch.size() < scratch_bytes) scratch.resize(scratch_bytes);
-      const IntRange range = {p, std::min(p + panels, layout_.panels), b,
-                              std::min(b + kTaskBlocks, blocks)};
       multiply_int(job, range, scratch);
-    };
-    pool.run(panel_ranges * block_ranges, body);
+    });
   }
 
   std::string_view name() const override { return name_; }

@@ -3,6 +3,7 @@
 
 #include "codecs/int_layout.h"
 #include "runtime/kernels/linear.h"
+#include "runtime/kernels/panel_range.h"
 
 namespace bitsmith {
 
@@ -16,23 +17,12 @@ struct IntJob {
   int64_t y_stride = 0;
 };
 
-// So many panels are read side by side for one token, if a range has as many.
-constexpr int64_t kTokenStreams = 4;
-
-// Panels [panel_begin, panel_end) for the token blocks [block_begin, block_end) of Int8Activations.
-struct IntRange {
-  int64_t panel_begin = 0;
-  int64_t panel_end = 0;
-  int64_t block_begin = 0;
-  int64_t block_end = 0;
-};
-
 // The specification of the integer kernels, in plain C++. For every row r and token t, with g
 // running over the activation groups in ascending order, starting from y = 0:
 //     dot = sum over the group's columns of code[r, c] * x_code[t, c]              exact, int32
 //     y   = fma(float(dot - zero * sum of x_code), weight_scale * x_scale, y)
 // where dot - zero * sum is exact (its magnitude is below 2^22) and weight_scale * x_scale is
 // rounded to float32. Targets with fused multiply-add give these bits.
-void multiply_int_reference(const IntJob& job, const IntRange& range) noexcept;
+void multiply_int_reference(const IntJob& job, const PanelRange& range) noexcept;
 
 }  // namespace bitsmith

@@ -26,7 +26,7 @@ namespace bitsmith {
 namespace HWY_NAMESPACE {
 #if HWY_TARGET == HWY_SCALAR  // vectors of one lane cannot hold a quad
 
-void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* /*scratch*/) {
+void multiply_panels(const IntJob& job, const PanelRange& range, uint8_t* /*scratch*/) {
   multiply_int_reference(job, range);
 }
 
@@ -325,7 +325,7 @@ HWY_INLINE void with_bits(int bits, const F& f) {
   }
 }
 
-void multiply_panels(const IntJob& job, const IntRange& range, uint8_t* scratch) {
+void multiply_panels(const IntJob& job, const PanelRange& range, uint8_t* scratch) {
   const Work work(job);
   const Int8Activations& x = *job.x;
   const IntLayout& layout = *job.layout;
@@ -389,7 +389,7 @@ namespace bitsmith {
 HWY_EXPORT(multiply_panels);
 HWY_EXPORT(dot_name);
 
-void multiply_int(const IntJob& job, const IntRange& range, std::span<uint8_t> scratch) noexcept {
+void multiply_int(const IntJob& job, const PanelRange& range, std::span<uint8_t> scratch) noexcept {
   BITSMITH_ASSERT(static_cast<int64_t>(scratch.size()) >= int_scratch_bytes(*job.layout));
   HWY_DYNAMIC_DISPATCH(multiply_panels)(job, range, scratch.data());
 }

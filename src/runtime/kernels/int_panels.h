@@ -13,7 +13,7 @@ inline int64_t int_scratch_bytes(const IntLayout& layout) {
 }
 
 // The result of multiply_int_reference(), bit for bit.
-void multiply_int(const IntJob& job, const IntRange& range, std::span<uint8_t> scratch) noexcept;
+void multiply_int(const IntJob& job, const PanelRange& range, std::span<uint8_t> scratch) noexcept;
 
 // "AVX-512 VNNI", "AVX2", ...: the dot product that multiply_int() uses.
 const char* int_dot_name();

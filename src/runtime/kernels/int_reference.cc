@@ -46,7 +46,7 @@ float scale_at(const IntLayout& layout, const uint8_t* bytes, int64_t row, int64
 
 }  // namespace
 
-void multiply_int_reference(const IntJob& job, const IntRange& range) noexcept {
+void multiply_int_reference(const IntJob& job, const PanelRange& range) noexcept {
   const IntLayout& layout = *job.layout;
   const Int8Activations& x = *job.x;
   const int64_t row_end = std::min(range.panel_end * IntLayout::kPanelRows, layout.shape.rows);

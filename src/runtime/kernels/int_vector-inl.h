@@ -1,4 +1,4 @@
-// Vector primitives of the codec `int`, per target: unpacking planes, zeros.
+// Vector primitives of the codec `int`, per target: dot products of codes, scales and zeros.
 
 #if defined(BITSMITH_INT_VECTOR_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef BITSMITH_INT_VECTOR_INL_H_
@@ -12,86 +12,13 @@
 
 #include "codecs/int_layout.h"
 #include "hwy/highway.h"
+#include "runtime/kernels/code_planes-inl.h"
 #include "runtime/kernels/dot-inl.h"
 #include "runtime/kernels/prefetch.h"
 
 BITSMITH_BEFORE_NAMESPACE();
 namespace bitsmith {
 namespace HWY_NAMESPACE {
-
-// Shifts each byte's neighbours in: the caller masks them off.
-template <int kLeft>
-HWY_INLINE Bytes shift_left(Bytes v) {
-  if constexpr (kLeft == 0) {
-    return v;
-  } else if constexpr (kLeft > 0) {
-    return hn::BitCast(BytesTag(), hn::ShiftLeft<kLeft>(hn::BitCast(WordsTag(), v)));
-  } else {
-    return hn::BitCast(BytesTag(), hn::ShiftRight<-kLeft>(hn::BitCast(WordsTag(), v)));
-  }
-}
-
-// Goes over the planes of a part, 8 quads at a time.
-class PlaneCursor {
- public:
-  PlaneCursor() = default;
-  HWY_INLINE PlaneCursor(const IntLayout& layout, const uint8_t* part)
-      : planes_{part, part + layout.planes[1].offset_bytes, part + layout.planes[2].offset_bytes} {}
-
-  // The first of the kWidth vectors of plane i (widest first), which are passed by.
-  template <int kWidth>
-  HWY_INLINE const uint8_t* next(size_t i) {
-    const uint8_t* vectors = planes_[i];
-    planes_[i] += kWidth * 64;
-    return vectors;
-  }
-
-  // Also asks for what will be loaded soon.
-  static HWY_INLINE Bytes load(const uint8_t* vector) {
-    constexpr int64_t kAheadBytes = 1024;
-    prefetch_far(vector + kAheadBytes);
-    return hn::LoadU(BytesTag(), vector);
-  }
-
- private:
-  const uint8_t* planes_[3];
-};
-
-// Adds the bits of plane i to the codes of 8 quads, w[0..8).
-template <int kWidth, int kShift>
-HWY_INLINE void merge_plane(PlaneCursor& cursor, size_t i, Bytes* HWY_RESTRICT w) {
-  constexpr size_t kQuads = 8 / kWidth;  // per vector
-  const Bytes mask = hn::Set(BytesTag(), static_cast<uint8_t>(((1 << kWidth) - 1) << kShift));
-  const uint8_t* vectors = cursor.next<kWidth>(i);
-  unroll<kWidth>([&](auto v) BITSMITH_UNROLLED {
-    const Bytes packed = PlaneCursor::load(vectors + v * 64);
-    unroll<kQuads>([&](auto quad) BITSMITH_UNROLLED {
-      constexpr int kMove = kShift - kWidth * static_cast<int>(decltype(quad)::value);
-      const Bytes moved = shift_left<kMove>(packed);
-      Bytes& out = w[v * kQuads + quad];
-      if constexpr (kWidth == 8) {
-        out = moved;
-      } else if constexpr (kShift == 0) {
-        out = hn::And(moved, mask);
-      } else {
-        out = hn::OrAnd(out, moved, mask);
-      }
-    });
-  });
-}
-
-// The codes of the next 8 quads.
-template <int kBits>
-HWY_INLINE void unpack8(PlaneCursor& cursor, Bytes* HWY_RESTRICT w) {
-  constexpr int kFour = kBits & 4 ? 4 : 0;
-  constexpr int kTwo = kBits & 2 ? 2 : 0;
-  constexpr size_t kTwoAt = kFour ? 1 : 0;
-  constexpr size_t kOneAt = kTwoAt + (kTwo ? 1 : 0);
-  if constexpr (kBits == 8) merge_plane<8, 0>(cursor, 0, w);
-  if constexpr (kFour != 0) merge_plane<4, 0>(cursor, 0, w);
-  if constexpr (kTwo != 0) merge_plane<2, kFour>(cursor, kTwoAt, w);
-  if constexpr ((kBits & 1) != 0) merge_plane<1, kFour + kTwo>(cursor, kOneAt, w);
-}
 
 // dot + the next 8 quads times the 32 activations at x.
 template <int kBits>
@@ -100,23 +27,6 @@ HWY_INLINE Ints dot8(PlaneCursor& cursor, const int8_t* HWY_RESTRICT x, Ints dot
   unpack8<kBits>(cursor, w);
   unroll<8>([&](auto i) BITSMITH_UNROLLED { dot = dot4<kBits>(dot, w[i], load_quad(x + i * 4)); });
   return dot;
-}
-
-// The codes of one quad of one part, for any number of bits.
-HWY_INLINE Bytes unpack1(const IntLayout& layout, const uint8_t* HWY_RESTRICT panel, int64_t quad) {
-  Bytes code = hn::Zero(BytesTag());
-  for (int i = 0; i < layout.plane_count; ++i) {
-    const IntLayout::Plane& plane = layout.planes[static_cast<size_t>(i)];
-    const int64_t quads = 8 / plane.width;
-    const Bytes packed = hn::LoadU(BytesTag(), panel + plane.offset_bytes + quad / quads * 64);
-    const auto right = hn::ShiftRightSame(hn::BitCast(WordsTag(), packed),
-                                          static_cast<int>(quad % quads) * plane.width);
-    const Bytes part = hn::And(hn::BitCast(BytesTag(), right),
-                               hn::Set(BytesTag(), static_cast<uint8_t>((1 << plane.width) - 1)));
-    const auto left = hn::ShiftLeftSame(hn::BitCast(WordsTag(), part), plane.shift);
-    code = hn::Or(code, hn::BitCast(BytesTag(), left));
-  }
-  return code;
 }
 
 // How to take the zero points of a part's rows out of their 2 * bits bytes: row r has the bits

@@ -1,9 +1,12 @@
 // Speed of the linear kernels on the shape of TinyLlama-1.1B, beside what the machine can do.
 //
 //     kernels_bench [threads ...]
+//     kernels_bench codecs
 //
 // Weights are random. Decode: all 22 layers and the head, one token, so that every weight comes
 // from memory. Prefill: one layer, 512 tokens, times 22. Only linear layers, without attention.
+// `codecs` compares decoding with other codecs to int4, in turn, by the processor time of one
+// thread, which other work on the machine disturbs least.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +14,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <functional>
 #include <vector>
 
@@ -39,6 +43,18 @@ double best_seconds(int runs, const std::function<void()>& run) {
     best = std::min(best, seconds.count());
   }
   return best;
+}
+
+// Of this thread.
+double processor_seconds(const std::function<void()>& run) {
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double begin = now();
+  run();
+  return now() - begin;
 }
 
 struct Linear {
@@ -190,10 +206,76 @@ void bench(const std::vector<int>& thread_counts) {
   }
 }
 
+void bench_codecs() {
+  using nlohmann::json;
+  const std::vector<Scheme> schemes = {
+      Scheme("nf4", {{"group", 64}}),
+      Scheme("minifloat", {{"group", 64}}),
+      Scheme("mxfp", json::object()),
+      Scheme("nvfp4", json::object()),
+      Scheme("pot", {{"group", 64}}),
+      Scheme("apot", {{"group", 64}}),
+      Scheme("codebook", {{"scope", "tensor"}}),
+      Scheme("codebook", {{"scope", "tensor_scaled"}, {"group", 64}}),
+      Scheme("codebook", {{"scope", "row"}}),
+      Scheme("codebook", {{"scope", "row"}, {"bits", 3}}),
+      Scheme("minifloat", {{"exponent", 1}, {"mantissa", 1}, {"group", 64}}),
+      Scheme("mxfp", {{"element", "e2m3"}}),
+      Scheme("mxfp", {{"element", "e4m3"}}),
+      Scheme("minifloat", {{"exponent", 4}, {"mantissa", 3}, {"group", 0}}),
+      Scheme("mxint", json::object()),
+      Scheme("ternary", json::object()),
+      Scheme("binary", json::object()),
+      Scheme("planes", {{"planes", 2}}),
+      Scheme("planes", {{"planes", 2}, {"digit", "trit"}}),
+      Scheme("e8", json::object()),
+      Scheme("vector", {{"dim", 2}}),
+      Scheme("vector", {{"dim", 4}}),
+      Scheme("vector", {{"dim", 8}, {"stages", 2}}),
+      Scheme("trellis", {{"bits", 2}, {"code", "mul1"}}),
+      Scheme("trellis", {{"bits", 3}, {"code", "mul1"}}),
+      Scheme("trellis", {{"bits", 4}, {"code", "mul1"}}),
+      Scheme("trellis", {{"bits", 2}, {"code", "3inst"}}),
+      Scheme("trellis", {{"bits", 4}, {"code", "3inst"}})};
+  const char* only = std::getenv("BITSMITH_BENCH_SCHEME");
+  ThreadPool pool(1);
+  Model base(Scheme("int", {{"bits", 4}, {"group", 64}, {"symmetric", true}}));
+  fmt::print("target {}; 1 thread, processor time, best of 12 runs in turn with int4 g64 sym\n",
+             cpu_target());
+  fmt::print("{:28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8}  {}\n", "", "MB", "ms", "GB/s", "int4",
+             "ratio", "prefill", "kernel");
+  for (const Scheme& scheme : schemes) {
+    if (only != nullptr && scheme.label().find(only) == std::string::npos) continue;
+    Model model(scheme);
+    double best = 1e30;
+    double best_base = 1e30;
+    const bool slow = model.kernel().starts_with("decoded");
+    for (int i = 0; i < (slow ? 1 : 12); ++i) {
+      best_base = std::min(best_base, processor_seconds([&] { base.run(kLayers, 1, pool); }));
+      best = std::min(best, processor_seconds([&] { model.run(kLayers, 1, pool); }));
+    }
+    double prefill = 1e30;
+    double prefill_base = 1e30;
+    for (int i = 0; i < 2; ++i) {
+      prefill_base = std::min(prefill_base, processor_seconds([&] { base.run(1, 512, pool); }));
+      prefill = std::min(prefill, processor_seconds([&] { model.run(1, 512, pool); }));
+    }
+    const double rate = static_cast<double>(model.bytes()) / best * 1e-9;
+    const double base_rate = static_cast<double>(base.bytes()) / best_base * 1e-9;
+    fmt::print("{:28} {:6} {:6.1f} {:6.1f} {:6.1f} {:6.2f} {:8.2f}  {}\n", scheme.label(),
+               model.bytes() / 1'000'000, best * 1e3, rate, base_rate, rate / base_rate,
+               prefill_base / prefill, model.kernel());
+  }
+}
+
 }  // namespace
 }  // namespace bitsmith
 
 int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "codecs") == 0) {
+    bitsmith::bench_codecs();
+    return 0;
+  }
   std::vector<int> threads;
   for (int i = 1; i < argc; ++i) threads.push_back(std::max(1, std::atoi(argv[i])));
   if (threads.empty()) threads = {1, bitsmith::ThreadPool::processors()};

@@ -2,10 +2,12 @@
 #include "runtime/kernels/linear.h"
 
 #include <algorithm>
+#include <string>
 
 #include "core/huge_memory.h"
 
 #include "runtime/kernels/float_rows.h"
+#include "runtime/kernels/kernel_family.h"
 
 namespace bitsmith {
 namespace {
@@ -13,7 +15,12 @@ namespace {
 // Decodes a few rows at a time into scratch. Right for any codec, as slow as its decoder.
 class DecodingKernel final : public LinearKernel {
  public:
-  explicit DecodingKernel(const CodedTensor& weights) : weights_(weights) {}
+  explicit DecodingKernel(const CodedTensor& weights)
+      : weights_(weights),
+        name_(fmt::format("decoded to float32 at every use (no kernel for {})",
+                          weights.scheme.label())),
+        kept_name_(
+            fmt::format("decoded to float32 once (no kernel for {})", weights.scheme.label())) {}
 
   void multiply(Activations& x, float* y, int64_t y_stride, ThreadPool& pool) const override {
     const MatrixShape shape = weights_.matrix();
@@ -40,9 +47,7 @@ class DecodingKernel final : public LinearKernel {
     pool.run(ceil_div(shape.rows, kRows), body);
   }
 
-  std::string_view name() const override {
-    return memory_ != nullptr ? "decoded to float32 once" : "decoded to float32 at every use";
-  }
+  std::string_view name() const override { return memory_ != nullptr ? kept_name_ : name_; }
 
   uint64_t decoded_bytes() const override {
     const MatrixShape shape = weights_.matrix();
@@ -65,6 +70,8 @@ class DecodingKernel final : public LinearKernel {
   static constexpr int64_t kRows = 16;  // one panel of the codec `int`; small enough for any cache
 
   CodedTensor weights_;
+  std::string name_;
+  std::string kept_name_;
   std::unique_ptr<HugeMemory> memory_;  // [rows, cols] float32, if kept
 };
 
@@ -75,9 +82,13 @@ std::unique_ptr<LinearKernel> make_decoding_kernel(const CodedTensor& weights) {
 }
 
 std::unique_ptr<LinearKernel> make_linear_kernel(const CodedTensor& weights) {
-  const std::string& id = weights.scheme.codec->info().id;
-  if (const auto* factory = Registry<LinearKernelFactory>::instance().find(id)) {
+  const Codec& codec = *weights.scheme.codec;
+  if (const auto* factory = Registry<LinearKernelFactory>::instance().find(codec.info().id)) {
     if (auto kernel = factory->make(weights)) return kernel;
+  }
+  for (const LinearKernelFamily* family : Registry<LinearKernelFamily>::instance().all()) {
+    if (!family->takes(codec)) continue;
+    if (auto kernel = family->make(weights)) return kernel;
   }
   return make_decoding_kernel(weights);
 }
