@@ -268,6 +268,12 @@ def decode_codebook(data, rows, columns, options):
     return result
 
 
+def decode_affine(data, rows, columns, options):
+    bits = options["bits"]
+    return decode_table(data, rows, columns, bit_planes(bits), options["group"], 2,
+                        lambda p: [p[1] + p[0] * numpy.float32(k) for k in range(2 ** bits)])
+
+
 def decode_ternary(data, rows, columns, options):
     count = 1 if options["symmetric"] else 2
     return decode_table(data, rows, columns, digit_planes(3, 1), options["group"], count,
@@ -316,5 +322,5 @@ def decode_subsetq(data, rows, columns, options):
     return result
 
 
-DECODERS.update({"codebook": decode_codebook, "subsetq": decode_subsetq, "ternary": decode_ternary, "binary": decode_binary,
+DECODERS.update({"affine": decode_affine, "codebook": decode_codebook, "subsetq": decode_subsetq, "ternary": decode_ternary, "binary": decode_binary,
                  "planes": decode_planes})

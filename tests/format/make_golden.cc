@@ -305,6 +305,13 @@ void write_tables(const std::filesystem::path& folder) {
                  {"planes", {{"planes", 4}, {"digit", "bit"}, {"mean", true}, {"group", 64}}}});
 }
 
+void write_affine(const std::filesystem::path& folder) {
+  write_encoded(folder / "affine", 2034,
+                {{"affine", {{"bits", 1}, {"group", 16}}},
+                 {"affine", {{"bits", 3}, {"group", 32}, {"norm", 0.7}}},
+                 {"affine", {{"bits", 8}, {"group", 0}}}});
+}
+
 void write_subsets(const std::filesystem::path& folder) {
   write_encoded(folder / "subsets", 2033,
                 {{"subsetq", {{"bits", 2}, {"group", 32}}},
@@ -404,10 +411,11 @@ void write_outliers(const std::filesystem::path& folder) {
   const nlohmann::json integers = {
       {"fraction", 0.02},
       {"inner", R"({"codec":"int","options":{"bits":3,"group":32,"symmetric":false}})"}};
-  write_encoded(folder / "outliers", 2040,
-                {{"outliers", integers},
-                 {"outliers", {{"fraction", 0.1}, {"inner", R"({"codec":"e8","options":{"group":0}})"}}},
-                 {"outliers", {{"fraction", 0.0}, {"inner", R"({"codec":"bf16","options":{}})"}}}});
+  write_encoded(
+      folder / "outliers", 2040,
+      {{"outliers", integers},
+       {"outliers", {{"fraction", 0.1}, {"inner", R"({"codec":"e8","options":{"group":0}})"}}},
+       {"outliers", {{"fraction", 0.0}, {"inner", R"({"codec":"bf16","options":{}})"}}}});
   Random random(2041);
   GoldenFile file({90, 70}, make_encoded("outliers", integers, {90, 70}, random));
   file.linear("linear", {40, 70}, make_encoded("outliers", integers, {40, 70}, random));
@@ -445,6 +453,7 @@ int main(int argc, char** argv) {
     write_grids(argv[1]);
     write_tables(argv[1]);
     write_subsets(argv[1]);
+    write_affine(argv[1]);
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
