@@ -28,6 +28,9 @@ TileIndex tile_at(int64_t index) {
 SecondMoment::SecondMoment(int64_t size) : size_(size) {
   BITSMITH_ASSERT(size >= 0 && size <= int64_t{1} << 24);
   sum_.resize(static_cast<size_t>(size * size));
+  const auto columns = static_cast<size_t>(size);
+  spread_ = {std::vector<float>(columns), std::vector<float>(columns),
+             std::vector<double>(columns)};
 }
 
 void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
@@ -63,6 +66,19 @@ void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
       }
     }
   });
+  pool.run(tiles, [&](int64_t tile, int) {
+    const int64_t end = std::min((tile + 1) * kTile, size_);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const bool first = tokens_ == 0 && t == 0;
+      const float* row = x.data() + t * size_;
+      for (int64_t c = tile * kTile; c < end; ++c) {
+        const auto at = static_cast<size_t>(c);
+        spread_.least[at] = first ? row[c] : std::min(spread_.least[at], row[c]);
+        spread_.most[at] = first ? row[c] : std::max(spread_.most[at], row[c]);
+        spread_.mean[at] += static_cast<double>(row[c]);
+      }
+    }
+  });
   tokens_ += tokens;
 }
 
@@ -82,6 +98,12 @@ std::vector<double> SecondMoment::mean() const {
       }
     }
   }
+  return result;
+}
+
+ChannelSpread SecondMoment::spread() const {
+  ChannelSpread result = spread_;
+  for (double& mean : result.mean) mean /= static_cast<double>(std::max<int64_t>(tokens_, 1));
   return result;
 }
 

@@ -9,6 +9,13 @@
 
 namespace bitsmith {
 
+// How the columns of an activation are spread over tokens; nothing was seen: zeros.
+struct ChannelSpread {
+  std::vector<float> least;
+  std::vector<float> most;
+  std::vector<double> mean;
+};
+
 // H = sum over tokens of x xᵀ, accumulated in float64. The output error of a row of weights is then
 // (w - q) H (w - q)ᵀ / tokens, exactly the mean squared error of that output on the calibration
 // text.
@@ -25,11 +32,13 @@ class SecondMoment {
   // The mean over tokens, [size, size] row-major, symmetric; zeros if there were no tokens.
   std::vector<double> mean() const;
   double mean_diagonal(int64_t i) const;
+  ChannelSpread spread() const;
 
  private:
   int64_t size_;
   int64_t tokens_ = 0;
   std::vector<double> sum_;  // [size, size] row-major; only the lower triangle is kept up
+  ChannelSpread spread_;     // of means the sums
 };
 
 }  // namespace bitsmith

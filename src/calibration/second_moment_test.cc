@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/random.h"
@@ -21,6 +22,33 @@ std::vector<float> tokens_of(int64_t tokens, int64_t size, uint64_t seed) {
     }
   }
   return x;
+}
+
+TEST(SecondMoment, KnowsHowChannelsAreSpread) {
+  ThreadPool pool(2);
+  for (const int64_t size : {1, 3, 257}) {
+    SecondMoment moment(size);
+    EXPECT_EQ(moment.spread().most, std::vector<float>(static_cast<size_t>(size), 0.0F));
+    std::vector<float> all = tokens_of(300, size, 1);
+    for (size_t i = 0; i < all.size(); i += static_cast<size_t>(size)) all[i] += 20;  // above 0
+    moment.add(std::span(all).first(static_cast<size_t>(100 * size)), pool);
+    moment.add(std::span(all).subspan(static_cast<size_t>(100 * size)), pool);
+    const ChannelSpread spread = moment.spread();
+    for (int64_t c = 0; c < size; ++c) {
+      const auto at = static_cast<size_t>(c);
+      float least = all[at];
+      float most = all[at];
+      double sum = 0;
+      for (size_t i = at; i < all.size(); i += static_cast<size_t>(size)) {
+        least = std::min(least, all[i]);
+        most = std::max(most, all[i]);
+        sum += static_cast<double>(all[i]);
+      }
+      EXPECT_EQ(spread.least[at], least);
+      EXPECT_EQ(spread.most[at], most);
+      EXPECT_NEAR(spread.mean[at], sum / 300, 1e-12 * std::abs(sum));
+    }
+  }
 }
 
 // Every size has full, partial and single tiles; the tolerance is that of a float32 sum of 256

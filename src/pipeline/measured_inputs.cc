@@ -18,18 +18,18 @@ MeasuredInputs::MeasuredInputs(const Context& context, const CalibrationSet& cal
   }
 }
 
-const std::vector<double>& MeasuredInputs::second_moment(size_t node) {
+const MeasuredInputs::Measured& MeasuredInputs::at(size_t node) {
   const auto [block, operand] = places_.at(node);
   BITSMITH_ASSERT(block + 1 >= next_);
   while (next_ <= block) measure(next_++);
-  return moments_.at(operand);
+  return measured_.at(operand);
 }
 
 void MeasuredInputs::measure(size_t b) {
   const Graph& graph = context_.model.graph;
   const Block& block = blocks_[b];
   context_.progress.begin(fmt::format("inputs of {}", block.name), 1);
-  moments_.clear();
+  measured_.clear();
   std::map<size_t, std::unique_ptr<SecondMoment>> sums;
   BlockRun run{&graph, block.begin, block.end, block.input, {}, block.output};
   for (const auto& [node, place] : places_) {
@@ -53,7 +53,7 @@ void MeasuredInputs::measure(size_t b) {
     next.finish();
   }
   for (auto& [operand, sum] : sums) {
-    moments_[operand] = sum->mean();
+    measured_[operand] = {sum->mean(), sum->spread()};
     sum.reset();  // as large as the mean
   }
   context_.progress.end();

@@ -16,9 +16,15 @@ class MeasuredInputs final : public LayerInputs {
   // All are used, not owned.
   MeasuredInputs(const Context& context, const CalibrationSet& calibration);
 
-  const std::vector<double>& second_moment(size_t node) override;
+  const std::vector<double>& second_moment(size_t node) override { return at(node).moment; }
+  const ChannelSpread& spread(size_t node) override { return at(node).spread; }
 
  private:
+  struct Measured {
+    std::vector<double> moment;
+    ChannelSpread spread;
+  };
+  const Measured& at(size_t node);
   void measure(size_t block);
 
   const Context& context_;
@@ -28,7 +34,7 @@ class MeasuredInputs final : public LayerInputs {
   std::map<size_t, int64_t> sizes_;                     // of operands: columns
   ActivationStore activations_;                         // inputs of block next_
   size_t next_ = 0;
-  std::map<size_t, std::vector<double>> moments_;  // of block next_ - 1, by operand
+  std::map<size_t, Measured> measured_;  // of block next_ - 1, by operand
 };
 
 }  // namespace bitsmith

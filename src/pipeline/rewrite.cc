@@ -34,7 +34,9 @@ std::vector<Entry> entries_of(const Network& network, const Model& model) {
     end += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   };
   for (const auto& [name, values] : network.given()) add(name);
-  for (const auto& [name, edits] : network.edits()) add(name);
+  for (const auto& [name, edits] : network.edits()) {
+    if (!network.given().contains(name)) add(name);
+  }
   return entries;
 }
 
@@ -49,8 +51,10 @@ Model rewritten_model(const Model& original, const Network& network) {
     const Value& value = model.graph.value(id);
     const auto given = network.given().find(value.name);
     const bool is_given = given != network.given().end();
-    if (!is_given && !network.edits().contains(value.name)) continue;
-    const bool exact = is_given && fits_bf16(given->second);
+    const bool is_edited = network.edits().contains(value.name);
+    if (!is_given && !is_edited) continue;
+    const bool exact =
+        is_given && !is_edited && !network.is_computed(value.name) && fits_bf16(given->second);
     CodedTensor tensor{value.name, value.shape, Scheme(exact ? "bf16" : "f32", none), {}};
     // Only the size counts until there are contents.
     const size_t bytes = tensor.scheme.codec->encoded_bytes(tensor.matrix(), tensor.scheme.options);
@@ -86,7 +90,9 @@ void write_changed_parameters(const Model& original, const Network& network,
       } else {
         weights.resize(static_cast<size_t>(shape.rows * shape.cols));
         decode_tensor(original.parameter(entry.name), pool, weights.data());
-        for (const ParameterEdit& edit : source.edits().at(entry.name)) edit(weights, shape, pool);
+      }
+      if (const auto edits = source.edits().find(entry.name); edits != source.edits().end()) {
+        for (const ParameterEdit& edit : edits->second) edit(weights, shape, pool);
       }
       const std::vector<std::byte> gap(entry.begin - file.written());
       file.write(gap);

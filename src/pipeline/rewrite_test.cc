@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "core/testing.h"
 #include "pipeline/job.h"
@@ -36,11 +37,23 @@ class UnevenInputs final : public LayerInputs {
     for (size_t c = 0; c < cols; ++c) moment_[c * cols + c] = c % 4 == 1 ? 100 : 1;
     return moment_;
   }
+  // From -1 to 3, or ten times that.
+  const ChannelSpread& spread(size_t node) override {
+    second_moment(node);
+    const auto cols = static_cast<size_t>(graph_.value(graph_.nodes[node].inputs[1]).shape[1]);
+    spread_ = {std::vector<float>(cols), std::vector<float>(cols), std::vector<double>(cols)};
+    for (size_t c = 0; c < cols; ++c) {
+      spread_.least[c] = c % 4 == 1 ? -10 : -1;
+      spread_.most[c] = c % 4 == 1 ? 30 : 3;
+    }
+    return spread_;
+  }
 
  private:
   const Graph& graph_;
   size_t last_ = 0;
   std::vector<double> moment_;
+  ChannelSpread spread_;
 };
 
 // A model after one transform, of uneven inputs if it asks.
@@ -157,6 +170,132 @@ TEST(Awq, ProtectsTheChannelsOfLargeActivations) {
   for (const auto& [name, tensor] : rewritten.model.parameters) {
     EXPECT_EQ(plan.parameter(name).bytes.size(), tensor.bytes.size()) << name;
   }
+}
+
+// A model after one transform of its own measured inputs, and what its layers then read.
+struct Measured {
+  Measured(const Model& original, const std::string& id, const json& options) {
+    ThreadPool pool(2);
+    SilentProgress silent;
+    CalibrationRequest wanted;
+    wanted.sequences = 4;
+    wanted.length = 24;
+    const CalibrationSet calibration = make_calibration_set(original, wanted, pool, silent);
+    TemporaryWorkspace temporary("inputs");
+    const Context context{original, pool, silent, temporary.workspace, at::kCPU, 1, 1 << 20};
+    MeasuredInputs inputs(context, calibration);
+    Network network(original);
+    network.layer_inputs = &inputs;
+    for (const ValueId parameter : original.graph.parameters()) {
+      network.codes[original.graph.value(parameter).name] = Scheme("int", {{"bits", 8}});
+    }
+    const Transform& transform = Registry<Transform>::instance().get(id);
+    transform.apply(network, Options(transform.info().options, options, id), pool);
+    model = rewritten_model(original, network);
+    write_changed_parameters(original, network, folder.path(), pool, silent, model);
+
+    TemporaryWorkspace again("inputs");
+    const Context after{model, pool, silent, again.workspace, at::kCPU, 1, 1 << 20};
+    MeasuredInputs read(after, calibration);
+    for (size_t n = 0; n < model.graph.nodes.size(); ++n) {
+      const Node& node = model.graph.nodes[n];
+      if (node.op == "linear") spreads[model.graph.value(node.inputs[1]).name] = read.spread(n);
+    }
+  }
+  TemporaryFolder folder;
+  Model model;
+  std::map<std::string, ChannelSpread> spreads;  // by weight
+};
+
+// The largest magnitude of any channel over the median of all channels.
+double reach(const ChannelSpread& spread) {
+  std::vector<double> reaches;
+  for (size_t c = 0; c < spread.most.size(); ++c) {
+    reaches.push_back(static_cast<double>(std::max(spread.most[c], -spread.least[c])));
+  }
+  std::ranges::sort(reaches);
+  return reaches.back() / reaches[reaches.size() / 2];
+}
+
+constexpr size_t kTinyHidden = 32;
+constexpr size_t kTinyProducts = 48;
+
+// Channel 5 behind the first norm and channel 3 of each product get `outlier` times as large as
+// they were, and what reads them that much smaller.
+testing::Edit with_outliers(float outlier) {
+  return [outlier](const std::string& name, std::vector<float>& weights) {
+    const bool reader = name.ends_with("q_proj.weight") || name.ends_with("k_proj.weight") ||
+                        name.ends_with("v_proj.weight");
+    if (name.ends_with("input_layernorm.weight")) weights[5] *= outlier;
+    for (size_t i = 5; reader && i < weights.size(); i += kTinyHidden) weights[i] /= outlier;
+    if (name.ends_with("up_proj.weight")) {
+      for (size_t i = 3 * kTinyHidden; i < 4 * kTinyHidden; ++i) weights[i] *= outlier;
+    }
+    for (size_t i = 3; name.ends_with("down_proj.weight") && i < weights.size();
+         i += kTinyProducts) {
+      weights[i] /= outlier;
+    }
+  };
+}
+
+// Outliers that change nothing are gone, whatever their size: the equivalent network is the same.
+TEST(Smooth, RemovesOutliers) {
+  const TemporaryFolder folder;
+  constexpr float kOutlier = 64;
+  write_tiny_model(folder / "even");
+  write_tiny_model(folder / "uneven", json::object(), with_outliers(kOutlier));
+  const Model even = open_model(folder / "even");
+  const Model uneven = open_model(folder / "uneven");
+  ASSERT_LT(change(even, uneven), kTolerance);
+  const Measured smooth(uneven, "smooth", json::object());
+  const Measured expected(even, "smooth", json::object());
+  for (const char* layer : {"self_attn.q_proj", "mlp.down_proj"}) {
+    const std::string name = fmt::format("model.layers.0.{}.weight", layer);
+    EXPECT_LT(reach(smooth.spreads.at(name)), 8) << name;
+    const std::vector<float> got = smooth.model.parameter(name).decode_all();
+    const std::vector<float> same = expected.model.parameter(name).decode_all();
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NEAR(got[i], same[i], 1e-3F * std::abs(same[i]) + 1e-6F) << name;
+    }
+  }
+  // All of the range goes to the weights: every channel reaches equally far.
+  const Measured all(uneven, "smooth", {{"alpha", 1.0}});
+  EXPECT_NEAR(reach(all.spreads.at("model.layers.0.self_attn.q_proj.weight")), 1, 1e-3);
+  EXPECT_LT(change(uneven, smooth.model), kTolerance);
+}
+
+// Channels that lie on one side of 0 by far, and one that reaches far: values get a bias that the
+// layer behind them takes back.
+TEST(Shift, MovesAndScalesOutliers) {
+  const TemporaryFolder folder;
+  constexpr float kAway = 40;
+  constexpr float kOutlier = 64;
+  const auto outliers = with_outliers(kOutlier);
+  const auto edit = [&](const std::string& name, std::vector<float>& weights) {
+    outliers(name, weights);
+    if (!name.starts_with("model.layers.0.self_attn")) return;
+    if (name.ends_with("v_proj.bias")) weights[2] += kAway;
+  };
+  write_tiny_model(folder / "model", {{"attention_bias", true}}, edit);
+  const Model original = open_model(folder / "model");
+  const Measured shifted(original, "shift", json::object());
+  EXPECT_LT(change(original, shifted.model), kTolerance);
+  const ChannelSpread& mixed = shifted.spreads.at("model.layers.0.self_attn.o_proj.weight");
+  for (size_t c = 0; c < mixed.most.size(); ++c) {
+    EXPECT_LT(std::max(mixed.most[c], -mixed.least[c]), 10) << c;
+  }
+  // Norms without a bias get an operator, all others do without.
+  const auto adds = [](const Model& model) {
+    return std::ranges::count(model.graph.nodes, "add", &Node::op);
+  };
+  EXPECT_EQ(adds(shifted.model), adds(original) + 5);
+  const std::string name = "model.layers.0.self_attn.q_proj.weight";
+  const ChannelSpread& behind_norm = shifted.spreads.at(name);
+  for (size_t c = 0; c < behind_norm.most.size(); ++c) {
+    EXPECT_NEAR(behind_norm.most[c], -behind_norm.least[c], 1e-3 * behind_norm.most[c]) << c;
+  }
+  EXPECT_LT(reach(behind_norm), 8);
+  EXPECT_LT(reach(shifted.spreads.at("model.layers.0.mlp.down_proj.weight")), 30);
 }
 
 // The largest weight over the root mean square.

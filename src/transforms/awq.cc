@@ -4,9 +4,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "solvers/solver.h"
-#include "transforms/channel_groups.h"
 #include "transforms/layer_inputs.h"
+#include "transforms/scaled_layers.h"
 #include "transforms/transform.h"
 
 namespace bitsmith {
@@ -32,25 +31,6 @@ class Awq final : public Transform {
   }
 
  private:
-  // Some rows of a layer that reads the group's channels.
-  struct Sample {
-    MatrixShape shape;
-    std::vector<float> weights;
-    Scheme code = {};
-  };
-
-  static Sample sample(const Network& network, size_t reader, int64_t most, ThreadPool& pool) {
-    const ValueId weight = network.graph.nodes[reader].inputs[1];
-    const Shape& shape = network.graph.value(weight).shape;
-    const std::vector<float> all = network.values(weight, pool);
-    Sample result{{std::min(most, shape[0]), shape[1]}, {}};
-    for (int64_t r = 0; r < result.shape.rows; ++r) {
-      const auto row = all.begin() + r * shape[0] / result.shape.rows * shape[1];
-      result.weights.insert(result.weights.end(), row, row + shape[1]);
-    }
-    return result;
-  }
-
   // The magnitude of each of the maker's channels, root mean square; of value heads the mean over
   // the query heads that share them. None is far below the others: a channel that is hardly used
   // would only widen the ranges of codes where it is made.
@@ -81,17 +61,12 @@ class Awq final : public Transform {
 
   static std::vector<float> search(Network& network, const ChannelGroup& group,
                                    const Options& options, ThreadPool& pool) {
-    std::vector<Sample> layers;
-    for (const size_t reader : group.readers) {
-      const ValueId weight = network.graph.nodes[reader].inputs[1];
-      const auto code = network.codes.find(network.graph.value(weight).name);
-      if (code == network.codes.end()) continue;  // it stays as it is, whatever its scale
-      layers.push_back(sample(network, reader, options.integer("rows"), pool));
-      layers.back().code = code->second;
-    }
+    const ScaledLayers layers(network, group, options.integer("rows"), pool);
     if (layers.empty()) return std::vector<float>(static_cast<size_t>(group.channels), 1.0F);
-    const auto cols = static_cast<size_t>(layers.front().shape.cols);
-    const std::vector<double>& moment = network.layer_inputs->second_moment(group.readers.front());
+    const size_t first = group.readers.front();
+    const Shape& shape = network.graph.value(network.graph.nodes[first].inputs[1]).shape;
+    const auto cols = static_cast<size_t>(shape[1]);
+    const std::vector<double>& moment = network.layer_inputs->second_moment(first);
     const std::vector<double> magnitude = magnitudes(group, moment, cols);
     const int64_t steps = options.integer("steps");
     std::vector<float> best;
@@ -99,43 +74,12 @@ class Awq final : public Transform {
     for (int64_t step = 0; step < steps; ++step) {
       const double alpha = static_cast<double>(step) / static_cast<double>(steps);
       std::vector<float> factors = factors_of(magnitude, alpha);
-      const double error = error_of(group, layers, moment, factors, pool);
+      const double error = layers.coding_error(moment, factors, pool);
       if (step > 0 && error >= least) continue;
       least = error;
       best = std::move(factors);
     }
     return best;
-  }
-
-  // The squared error of the layers' outputs when their weights times the factors are rounded to
-  // the nearest codes and their inputs are divided by them.
-  static double error_of(const ChannelGroup& group, const std::vector<Sample>& layers,
-                         const std::vector<double>& moment, const std::vector<float>& factors,
-                         ThreadPool& pool) {
-    const auto cols = static_cast<size_t>(layers.front().shape.cols);
-    std::vector<double> factor(cols);
-    for (size_t c = 0; c < cols; ++c) {
-      factor[c] =
-          static_cast<double>(factors[static_cast<size_t>(group.source(static_cast<int64_t>(c)))]);
-    }
-    std::vector<double> scaled(moment);
-    for (size_t i = 0; i < cols; ++i) {
-      for (size_t j = 0; j < cols; ++j) scaled[i * cols + j] /= factor[i] * factor[j];
-    }
-    const InputStatistics statistics(static_cast<int64_t>(cols), std::move(scaled));
-    const Solver& nearest = Registry<Solver>::instance().get("nearest");
-    const Options none(nearest.info().options, nlohmann::json::object(), "nearest");
-    double error = 0;
-    for (const Sample& layer : layers) {
-      std::vector<float> weights(layer.weights);
-      for (size_t i = 0; i < weights.size(); ++i) {
-        weights[i] = static_cast<float>(static_cast<double>(weights[i]) * factor[i % cols]);
-      }
-      const Solution solution =
-          nearest.solve({weights, layer.shape, &statistics, layer.code}, none, pool);
-      for (const double e : solution.row_error) error += e;
-    }
-    return error;
   }
 
   PartInfo info_{

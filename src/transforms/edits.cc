@@ -62,6 +62,13 @@ ParameterEdit scale_inputs(std::vector<float> factors) {
   };
 }
 
+ParameterEdit shift(std::vector<float> addend) {
+  return [addend = std::move(addend)](std::span<float> vector, const MatrixShape&, ThreadPool&) {
+    BITSMITH_ASSERT(vector.size() == addend.size());
+    for (size_t c = 0; c < addend.size(); ++c) vector[c] += addend[c];
+  };
+}
+
 ParameterEdit scale_outputs(std::vector<float> factors) {
   return [factors = std::move(factors)](std::span<float> weights, const MatrixShape& shape,
                                         ThreadPool& pool) {

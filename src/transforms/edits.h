@@ -19,6 +19,9 @@ ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation);
 // Column c times factors[c]; element c of a vector.
 ParameterEdit scale_inputs(std::vector<float> factors);
 
+// Element c of a vector plus addend[c].
+ParameterEdit shift(std::vector<float> addend);
+
 // Row r times factors[r].
 ParameterEdit scale_outputs(std::vector<float> factors);
 

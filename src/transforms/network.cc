@@ -7,9 +7,7 @@
 namespace bitsmith {
 
 void Network::edit(ValueId parameter, ParameterEdit edit) {
-  const std::string& name = graph.value(parameter).name;
-  BITSMITH_ASSERT(!given_.contains(name));
-  edits_[name].push_back(std::move(edit));
+  edits_[graph.value(parameter).name].push_back(std::move(edit));
 }
 
 void Network::set(ValueId parameter, std::vector<float> values) {
@@ -19,13 +17,23 @@ void Network::set(ValueId parameter, std::vector<float> values) {
   given_[value.name] = std::move(values);
 }
 
+ValueId Network::add_computed(const std::string& name, std::vector<float> values,
+                              const std::string& role) {
+  std::string free = name;
+  for (int i = 2; graph.find(free) != kNoValue; ++i) free = fmt::format("{}.{}", name, i);
+  const ValueId id = graph.add_parameter(free, {static_cast<int64_t>(values.size())}, role);
+  given_[free] = std::move(values);
+  computed_.insert(free);
+  return id;
+}
+
 std::vector<float> Network::values(ValueId parameter, ThreadPool& pool) const {
-  const std::string& name = graph.value(parameter).name;
-  if (const auto it = given_.find(name); it != given_.end()) return it->second;
-  const CodedTensor& tensor = model_.parameter(name);
-  std::vector<float> result = tensor.decode_all();
-  if (const auto it = edits_.find(name); it != edits_.end()) {
-    for (const ParameterEdit& edit : it->second) edit(result, tensor.matrix(), pool);
+  const Value& value = graph.value(parameter);
+  const auto given = given_.find(value.name);
+  std::vector<float> result =
+      given != given_.end() ? given->second : model_.parameter(value.name).decode_all();
+  if (const auto it = edits_.find(value.name); it != edits_.end()) {
+    for (const ParameterEdit& edit : it->second) edit(result, matrix_shape(value.shape), pool);
   }
   return result;
 }
@@ -35,7 +43,8 @@ ValueId Network::vector_parameter(const std::string& name, const std::vector<flo
   std::string free = name;
   for (int i = 2; graph.find(free) != kNoValue; ++i) {
     const auto it = given_.find(free);
-    if (it != given_.end() && it->second == values) return graph.find(free);
+    if (it != given_.end() && it->second == values && !edits_.contains(free))
+      return graph.find(free);
     free = fmt::format("{}.{}", name, i);
   }
   const ValueId id = graph.add_parameter(free, {static_cast<int64_t>(values.size())}, role);

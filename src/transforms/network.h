@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -39,12 +40,17 @@ class Network {
   std::map<std::string, Scheme> codes;
 
   // Edits are applied in the order in which they were added, to the parameter as it is in the
-  // model; what an edit refers to must live as long as the network. Edits of rows and of columns
-  // commute.
+  // model, or as it was given; what an edit refers to must live as long as the network. Edits of
+  // rows and of columns commute.
   void edit(ValueId parameter, ParameterEdit edit);
 
-  // Gives a parameter these values, whatever it was or if it was not in the model.
+  // Gives a parameter these values, whatever it was or if it was not in the model; earlier edits
+  // are forgotten.
   void set(ValueId parameter, std::vector<float> values);
+
+  // Adds a parameter with these values, [values.size()], of a name that is not taken. They depend
+  // on statistics: it is stored as float32, whatever they are while the job is planned.
+  ValueId add_computed(const std::string& name, std::vector<float> values, const std::string& role);
 
   // A parameter's values as edited so far; for vectors.
   std::vector<float> values(ValueId parameter, ThreadPool& pool) const;
@@ -64,14 +70,17 @@ class Network {
   void place_new_nodes(size_t count);
 
   bool changed() const { return !edits_.empty() || !given_.empty(); }
-  // Parameters whose values are not those of the model, and how to get them.
+  // Parameters whose values are not those of the model, and how to get them: given values first,
+  // then edits.
   const std::map<std::string, std::vector<ParameterEdit>>& edits() const { return edits_; }
   const std::map<std::string, std::vector<float>>& given() const { return given_; }
+  bool is_computed(const std::string& name) const { return computed_.contains(name); }
 
  private:
   const Model& model_;
   std::map<std::string, std::vector<ParameterEdit>> edits_;
   std::map<std::string, std::vector<float>> given_;
+  std::set<std::string> computed_;
 };
 
 }  // namespace bitsmith
