@@ -29,6 +29,7 @@ Operand activation_of(const Graph& graph, ValueId id) {
       const auto levels = static_cast<uint64_t>(made->integer("high") - made->integer("low") + 1);
       return {static_cast<int>(std::bit_width(levels - 1)), true};
     }
+    if (made->op == "round_tokens") return {static_cast<int>(made->integer("bits")), true};
     if (made->op != "dequantize" && !kPassing.contains(made->op)) return {};
     id = made->inputs.at(0);
   }

@@ -40,6 +40,24 @@ Model network(const std::string& codec, const json& options, int64_t levels) {
   return model;
 }
 
+// Activations that are rounded per token are integers to the layers behind.
+TEST(Operations, CountRoundedTokensAsIntegers) {
+  Model model;
+  const ValueId x = model.graph.add_input("x", {kBatch, kTime, 6});
+  const ValueId w = model.graph.add_parameter("w", {4, 6}, "w");
+  const Scheme scheme("int", {{"bits", 4}, {"group", 0}});
+  ThreadPool pool(1);
+  auto buffer = std::make_shared<std::vector<std::byte>>(
+      testing::encode(scheme, {4, 6}, testing::normal_weights(24, 1), pool).bytes);
+  model.parameters["w"] = {"w", {4, 6}, scheme, *buffer};
+  model.buffers.push_back(buffer);
+  const ValueId rounded = ops::round_tokens(model.graph, "rounded", x, 8);
+  model.graph.outputs = {ops::linear(model.graph, "y", rounded, w)};
+  const OperationCount count = count_operations(model);
+  EXPECT_EQ(count.products, 24);
+  EXPECT_EQ(count.bit_operations, 24 * 4 * 8);
+}
+
 TEST(Operations, CountsWhatCodesTake) {
   const int64_t products = 25 * 72;
   const OperationCount dense = count_operations(network("f32", json::object(), 0));

@@ -37,10 +37,20 @@ Shape infer_quantize(const Graph& graph, const Node& node) {
   return infer_dequantize(graph, node);
 }
 
+Shape infer_round_tokens(const Graph& graph, const Node& node) {
+  const int64_t bits = node.integer("bits");
+  if (bits < 2 || bits > 8) misfit(node, fmt::format("rounds to {} bits, not 2 to 8", bits));
+  const Shape shape = same_shape(graph, node);
+  last_extent(graph, node, 0);
+  return shape;
+}
+
 struct OperatorTable {
   OperatorTable() {
     register_operator("quantize", "integer codes of numbers", true, infer_quantize);
     register_operator("dequantize", "numbers from integer codes", true, infer_dequantize);
+    register_operator("round_tokens", "rows rounded to integers times a scale of each", true,
+                      infer_round_tokens);
   }
 };
 const OperatorTable table;
@@ -58,6 +68,10 @@ ValueId quantize(Graph& graph, std::string name, ValueId x, ValueId scale, Value
 ValueId dequantize(Graph& graph, std::string name, ValueId q, ValueId scale, ValueId zero_point,
                    int64_t axis) {
   return graph.add_node("dequantize", std::move(name), {q, scale, zero_point}, {{"axis", axis}});
+}
+
+ValueId round_tokens(Graph& graph, std::string name, ValueId x, int64_t bits) {
+  return graph.add_node("round_tokens", std::move(name), {x}, {{"bits", bits}});
 }
 
 }  // namespace ops

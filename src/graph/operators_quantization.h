@@ -17,4 +17,10 @@ ValueId quantize(Graph& graph, std::string name, ValueId x, ValueId scale, Value
 ValueId dequantize(Graph& graph, std::string name, ValueId q, ValueId scale, ValueId zero_point,
                    int64_t axis);
 
+// Each row of the last extent rounded to whole numbers of `bits` bits times a scale of its own,
+// which is chosen when it is seen ("dynamic quantization per token"):  s * round(x / s), s = max
+// |x| / n, n = 2^(bits - 1) - 1;  ties to even, and 0 for rows below 2^-120.   x [...] -> the same
+// shape;  bits 2 to 8. A linear layer with integer weights that reads it multiplies integers.
+ValueId round_tokens(Graph& graph, std::string name, ValueId x, int64_t bits);
+
 }  // namespace bitsmith::ops

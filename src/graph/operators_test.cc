@@ -357,6 +357,17 @@ const std::vector<Case>& cases() {
        },
        {},
        "the number of scales must be 3"},
+      {"round_tokens",
+       [](Bench& b) {
+         return ops::round_tokens(b.graph, "y", b.input({kBatch, kTime, 5}), 8);
+       },
+       {kBatch, kTime, 5}},
+      {"round_tokens to one bit",
+       [](Bench& b) {
+         return ops::round_tokens(b.graph, "y", b.input({kBatch, kTime, 5}), 1);
+       },
+       {},
+       "not 2 to 8"},
   };
   return kCases;
 }

@@ -1,9 +1,11 @@
 #include "pipeline/code_activations.h"
 
 #include <algorithm>
+#include <map>
 
 #include "calibration/correct_biases.h"
 #include "core/error.h"
+#include "graph/operators.h"
 
 namespace bitsmith {
 namespace {
@@ -34,6 +36,34 @@ Model with_activation_nodes(Model model, const ActivationCodes& codes) {
          model.path.string());
   }
   insert_quantization(model, sites, std::vector<ValueRange>(sites.size(), {0, 1}), codes.bits);
+  return model;
+}
+
+Model with_rounded_tokens(Model model, int bits) {
+  if (bits == 0) return model;
+  if (!is_language_model(model.graph)) {
+    fail(ErrorCode::kUnsupported,
+         "the recipe rounds activations per token, which is for language models; '{}' is none: use "
+         "a recipe with an observer, such as w8a8",
+         model.path.string());
+  }
+  Graph graph = std::move(model.graph);
+  std::vector<Node> nodes = std::move(graph.nodes);
+  graph.nodes.clear();
+  std::map<ValueId, ValueId> rounded;
+  for (Node& node : nodes) {
+    const bool layer =
+        node.op == "linear" && graph.value(node.inputs[1]).kind == ValueKind::kParameter;
+    if (layer) {
+      const ValueId x = node.inputs[0];
+      if (!rounded.contains(x)) {
+        rounded[x] = ops::round_tokens(graph, graph.value(x).name + ".rounded", x, bits);
+      }
+      node.inputs[0] = rounded[x];
+    }
+    graph.nodes.push_back(std::move(node));
+  }
+  model.graph = std::move(graph);
   return model;
 }
 

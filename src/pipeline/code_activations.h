@@ -12,6 +12,11 @@ namespace bitsmith {
 // in which nothing is left to do in integers.
 Model with_activation_nodes(Model model, const ActivationCodes& codes);
 
+// `model`, a language model, with every activation that a linear layer multiplies rounded to `bits`
+// bits per token: by a node in front of the layers that read it. 0 bits: as it is. Throws
+// kUnsupported for networks of images.
+Model with_rounded_tokens(Model model, int bits);
+
 struct CodedActivations {
   Model model;     // graph and parameters; those that are new or corrected lie in its buffers
   int biases = 0;  // that were corrected

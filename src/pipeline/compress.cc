@@ -51,6 +51,10 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
     const MatrixShape shape = tensor.matrix();
     constexpr int64_t kRows = 64;
     const int64_t chunks = ceil_div(shape.rows, kRows);
+    std::vector<std::vector<float>> branch;
+    for (const size_t part : job.tasks[t].residual) {
+      branch.push_back(written.parameter(encoded[part].name).decode_all());
+    }
     std::vector<double> errors(static_cast<size_t>(chunks), 0.0);
     pool.run(chunks, [&](int64_t chunk, int) {
       const int64_t begin = chunk * kRows;
@@ -58,6 +62,7 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
       std::vector<float> q(static_cast<size_t>(count * shape.cols));
       std::vector<float> w(q.size());
       tensor.decode(begin, count, q.data());
+      if (!branch.empty()) job.recipe.residual.part->add_to(shape, branch, begin, count, q.data());
       original.decode(begin, count, w.data());
       for (size_t i = 0; i < q.size(); ++i) {
         const double d = static_cast<double>(w[i]) - static_cast<double>(q[i]);
@@ -75,7 +80,7 @@ void check_written(const std::filesystem::path& path, const Job& job, const Plan
            path.string(), encoded[t].name, squared, encoded[t].squared_error);
     }
     MatrixReport& row = report.matrices[t];
-    row.relative_mse = encoded[t].relative_mse();
+    if (!job.tasks[t].of_residual) row.relative_mse = encoded[t].relative_mse();
     row.bytes = tensor.stored_bytes().size();
     row.bpw = 8 * static_cast<double>(row.bytes) / static_cast<double>(shape.rows * shape.cols);
   }
@@ -88,7 +93,9 @@ CompressReport plan_only(const CompressRequest& request, Progress& progress) {
   const auto start = Clock::now();
   Job job(request);
   job.check_budget(request.budget);
-  const bool surveyed = job.recipe.sequences > 0 && job.has_logits();
+  // What a residual makes of a scheme's loss is not known before it is there.
+  const bool surveyed =
+      job.recipe.sequences > 0 && job.has_logits() && job.recipe.residual.part == nullptr;
   job.check_ram(surveyed);
   ThreadPool pool(request.threads);
   use_one_torch_thread();

@@ -61,7 +61,9 @@ class BlockEncoder {
     const bool last = b + 1 == blocks_.size();
     if (calibration_ == nullptr) {
       if (!finished) {
-        for (const size_t t : here) solve(t, known_statistics(t).get(), nullptr);
+        for (const size_t t : here) {
+          if (!tasks_[t].of_residual) solve(t, known_statistics(t).get(), nullptr);
+        }
       }
     } else if (!(finished && last)) {
       BlockParameters parameters(context_, block.begin, block.end);
@@ -104,7 +106,7 @@ class BlockEncoder {
     std::vector<bool> solved(tasks_.size(), false);
     for (const size_t t : here) {
       const MatrixTask& task = tasks_[t];
-      if (solved[t]) continue;
+      if (solved[t] || task.of_residual) continue;
       if (!task.linear() || task.stays(plan_.picks[t])) {
         const auto statistics = task.linear() ? nullptr : later_statistics(task);
         solve(t, statistics.get(), &parameters);
@@ -125,7 +127,8 @@ class BlockEncoder {
       const InputStatistics statistics(task.shape().cols, std::move(mean));
       for (const size_t other : here) {
         const MatrixUse& use = tasks_[other].uses.front();
-        if (solved[other] || use.table || use.operand != operand) continue;
+        if (solved[other] || tasks_[other].of_residual) continue;
+        if (use.table || use.operand != operand) continue;
         solve(other, &statistics, &parameters);
         solved[other] = true;
       }
@@ -180,18 +183,51 @@ class BlockEncoder {
       result.squared_weight = squared_sum(weights, weights.size());
       return;
     }
-    const Solution solution = solver->part->solve(
-        {weights, task.shape(), statistics, result.scheme}, solver->options, context_.pool);
+    const Problem problem{weights, task.shape(), statistics, result.scheme};
+    Solution solution;
+    if (task.residual.empty()) {
+      solution = solver->part->solve(problem, solver->options, context_.pool);
+      if (parameters != nullptr) parameters->set(context_, task.id, solution.values);
+    } else {
+      solution = solve_with_residual(task, problem, *solver, parameters);
+    }
     result.file =
         std::make_shared<MappedFile>(context_.workspace.save_bytes(record, solution.bytes));
     if (statistics != nullptr) {
       result.output_error =
           std::accumulate(solution.row_error.begin(), solution.row_error.end(), 0.0);
     }
-    if (parameters != nullptr) parameters->set(context_, task.id, solution.values);
     result.squared_weight = squared_sum(weights, weights.size());
     for (size_t i = 0; i < weights.size(); ++i) weights[i] -= solution.values[i];
     result.squared_error = squared_sum(weights, weights.size());
+  }
+
+  // Codes the parameters of the branch too. The values of the result are those of codes and branch
+  // together.
+  Solution solve_with_residual(const MatrixTask& task, const Problem& problem,
+                               const Chosen<Solver>& solver, BlockParameters* parameters) {
+    const Residual& residual = *recipe_.residual.part;
+    ResidualSolution found = residual.solve(problem, *solver.part, solver.options,
+                                            recipe_.residual.options, context_.pool);
+    for (size_t i = 0; i < task.residual.size(); ++i) {
+      const size_t t = task.residual[i];
+      EncodedMatrix& part = encoded_[t];
+      part.name = tasks_[t].tensor->name;
+      part.scheme = tasks_[t].schemes.front();
+      part.file = std::make_shared<MappedFile>(
+          context_.workspace.save_bytes(fmt::format("tensor-{:04}", t), found.bytes[i]));
+      part.squared_error = squared_sum(found.values[i], found.values[i].size());
+      if (parameters != nullptr) parameters->set(context_, tasks_[t].id, found.values[i]);
+    }
+    if (parameters != nullptr) parameters->set(context_, task.id, found.codes.values);
+    constexpr int64_t kRows = 64;
+    context_.pool.run(ceil_div(problem.shape.rows, kRows), [&](int64_t part, int) {
+      const int64_t begin = part * kRows;
+      residual.add_to(problem.shape, found.values, begin,
+                      std::min(kRows, problem.shape.rows - begin),
+                      found.codes.values.data() + begin * problem.shape.cols);
+    });
+    return std::move(found.codes);
   }
 
   // Chunked over the pool with a fixed chunk, summed in order: the same for any number of threads.

@@ -18,7 +18,7 @@ struct EncodedMatrix {
   std::string name;
   Scheme scheme;
   std::shared_ptr<MappedFile> file;  // its bytes, in the workspace
-  double squared_error = 0;          // sum of (w - q)²
+  double squared_error = 0;          // sum of (w - q)², q with what a residual adds back
   double squared_weight = 0;         // sum of w²
   double output_error = 0;  // mean over tokens of |W x - Q x|², or 0 if it was not measured
   double relative_mse() const { return squared_weight > 0 ? squared_error / squared_weight : 0; }

@@ -75,6 +75,13 @@ Model with_batch_norms_folded(Model model) {
   return model;
 }
 
+// For each weight, beside what a solver is given and returns.
+int64_t solver_scratch_bytes(const Recipe& recipe, bool knows_inputs) {
+  const int64_t bytes = std::max(recipe.matrix_solver.part->scratch_bytes(knows_inputs),
+                                 recipe.table_solver.part->scratch_bytes(false));
+  return recipe.residual.part != nullptr ? recipe.residual.part->scratch_bytes(bytes) : bytes;
+}
+
 // What the transforms of a recipe make of a model.
 //   inputs, codes: as in Network; nothing while the job is planned
 Network transformed(const Model& model, const Recipe& recipe, LayerInputs* inputs,
@@ -112,6 +119,7 @@ void take_importance(Job& job) {
   const std::string architecture = gguf_architecture(job.original.config);
   for (const MatrixTask& task : job.tasks) {
     std::vector<float>& squares = job.input_squares.emplace_back();
+    if (task.of_residual) continue;
     if (std::ranges::all_of(task.uses, [](const MatrixUse& use) { return use.table; })) continue;
     const std::string& name = task.tensor->name;
     const std::string in_file = gguf_tensor_name(name, architecture).value_or(name);
@@ -153,7 +161,9 @@ Job::Job(const CompressRequest& r)
       original(opened(r.model)),
       folded(with_batch_norms_folded(original)),
       network(transformed(folded, recipe, nullptr, {}, r.threads)),
-      model(rewritten_model(folded, network)),
+      model(with_residual_branches(
+          with_rounded_tokens(rewritten_model(folded, network), recipe.token_bits), recipe,
+          branches)),
       blocks(find_blocks_to_logits(model.graph)),
       tasks(find_matrices(model, blocks, {})),
       device(device_named(r.device)) {
@@ -169,7 +179,9 @@ Job::Job(const CompressRequest& r)
       r.type.empty() ? std::vector<Scheme>{} : format.named_schemes(r.type, model, tasks);
   if (!uniform.empty()) recipe.candidates = {uniform.front()};
   format.check(model, recipe);
+  join_residual_tasks(branches, format, tasks);
   for (size_t t = 0; t < tasks.size(); ++t) {
+    if (tasks[t].of_residual) continue;
     set_candidates(tasks[t], uniform.empty() ? candidates_of(t) : std::vector{uniform[t]}, format);
   }
   if (recipe.activations) {
@@ -207,9 +219,14 @@ std::vector<Scheme> Job::candidates_of(size_t t) const {
   const MatrixTask& task = tasks[t];
   const Shape& shape = task.tensor->shape;
   int64_t weights = 0;
-  for (const MatrixTask& other : tasks) weights += other.shape().rows * other.shape().cols;
+  size_t last = 0;
+  for (size_t other = 0; other < tasks.size(); ++other) {
+    if (tasks[other].of_residual) continue;
+    weights += tasks[other].shape().rows * tasks[other].shape().cols;
+    last = other;
+  }
   LayerTraits layer;
-  layer.is_end = t == 0 || t + 1 == tasks.size();
+  layer.is_end = t == 0 || t == last;
   layer.is_depthwise = shape.size() > 2 && shape[1] == 1 && task.uses.front().groups > 1;
   layer.is_small = is_small_layer(task.shape().rows * task.shape().cols, weights);
   return recipe.candidates_for(layer);
@@ -257,9 +274,7 @@ MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) con
       {calibration, request.calibration.empty(), surveyed,
        !recipe.transforms.empty() && recipe.transforms.front().part->needs_statistics(),
        request.threads > 0 ? request.threads : ThreadPool::processors(),
-       std::max(recipe.matrix_solver.part->scratch_bytes(knows_inputs),
-                recipe.table_solver.part->scratch_bytes(false)),
-       !input_squares.empty()});
+       solver_scratch_bytes(recipe, knows_inputs), !input_squares.empty()});
   if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
   return estimate;
 }
@@ -334,6 +349,12 @@ Context Job::context(ThreadPool& pool, Progress& progress, Workspace& workspace,
 }
 
 void Job::check_budget(const Budget& budget) const {
+  if (recipe.residual.part != nullptr && (budget.bits || budget.file_bytes)) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe '{}' has a [residual], whose size follows from its options: leave out --bits and "
+         "--size",
+         recipe.id);
+  }
   const auto bytes = matrix_budget(budget);
   if (!bytes && has_choice()) {
     fail(ErrorCode::kInvalidArgument,

@@ -10,6 +10,7 @@
 #include "pipeline/compress.h"
 #include "pipeline/memory.h"
 #include "pipeline/output_format.h"
+#include "pipeline/residual_branches.h"
 #include "transforms/network.h"
 
 namespace bitsmith {
@@ -20,11 +21,12 @@ struct Job {
   const CompressRequest& request;
   const OutputFormat& format;
   Recipe recipe;
-  Model original;   // as it was opened
-  Model folded;     // the same with batch norms in the layers before them
-  Network network;  // what the recipe's transforms make of that
-  // The equivalent network that is coded; the original if there are no transforms. Bytes of
-  // parameters that transforms change are there after transform().
+  Model original;                        // as it was opened
+  Model folded;                          // the same with batch norms in the layers before them
+  Network network;                       // what the recipe's transforms make of that
+  std::vector<ResidualBranch> branches;  // beside layers of the model, in order
+  // The equivalent network that is coded; the original if there are no transforms and no residual.
+  // Bytes of parameters that transforms change are there after transform().
   Model model;
   std::vector<Block> blocks;
   std::vector<MatrixTask> tasks;

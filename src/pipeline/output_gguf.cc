@@ -57,6 +57,18 @@ class GgufOutput final : public OutputFormat {
            "GGUF files cannot be entropy-coded ('{}'): leave out --entropy",
            recipe.entropy_coder.part->info().id);
     }
+    if (recipe.token_bits > 0) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe '{}' rounds activations per token: GGUF files have no place for that; write "
+           "bitsmith's own format, or use another recipe",
+           recipe.id);
+    }
+    if (recipe.residual.part != nullptr) {
+      fail(ErrorCode::kInvalidArgument,
+           "recipe '{}' has a [residual]: GGUF files have no layers beside layers; write "
+           "bitsmith's own format, or use another recipe",
+           recipe.id);
+    }
     gguf_overhead_bytes(model);
   }
 

@@ -36,11 +36,15 @@ struct MatrixTask {
   std::vector<Scheme> schemes;
   std::vector<uint64_t> bytes;  // [schemes], in the file, padding included
   std::string restriction;      // why candidates were replaced, or empty
+  // Of a recipe's residual: the tasks, by index, of the parameters that stand beside this one and
+  // are coded together with it; and whether this is such a parameter, which has one scheme.
+  std::vector<size_t> residual;
+  bool of_residual = false;
 
   size_t block() const { return uses.front().block; }
   bool linear() const { return !uses.front().table; }
   bool stays(size_t scheme) const {  // as it is
-    return schemes[scheme].codec == tensor->scheme.codec &&
+    return !of_residual && schemes[scheme].codec == tensor->scheme.codec &&
            schemes[scheme].options == tensor->scheme.options;
   }
   MatrixShape shape() const { return tensor->matrix(); }

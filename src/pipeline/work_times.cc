@@ -160,12 +160,17 @@ WorkTimes sample_times(const Context& context, const std::vector<Block>& blocks,
   std::set<size_t> factored;
   for (size_t t = 0; t < tasks.size(); ++t) {
     const MatrixTask& task = tasks[t];
-    if (task.stays(0)) continue;
+    if (task.stays(0) || task.of_residual) continue;
     const std::pair kind{task.linear(), task.shape().cols};
     if (!rates.contains(kind)) {
       rates[kind] = sample_solver(context, task, recipe, calibration != nullptr);
     }
     times.solving[t] = rates[kind].row * static_cast<double>(task.shape().rows);
+    if (!task.residual.empty()) {
+      // The branch takes about as long as the codes.
+      const Chosen<Residual>& residual = recipe.residual;
+      times.solving[t] *= 2 * static_cast<double>(residual.part->solver_calls(residual.options));
+    }
     if (factored.insert(task.uses.front().operand).second) times.solving[t] += rates[kind].once;
   }
   return times;
@@ -187,7 +192,7 @@ std::vector<double> coding_seconds(const Graph& graph, const std::vector<Block>&
     std::map<size_t, size_t> stages;  // by operand
     for (size_t t = 0; t < tasks.size(); ++t) {
       const MatrixUse& use = tasks[t].uses.front();
-      if (use.block != b || use.table || tasks[t].stays(picks[t])) continue;
+      if (use.block != b || use.table || tasks[t].stays(picks[t]) || tasks[t].of_residual) continue;
       stages[use.operand] = producer_end(graph, blocks[b], use.input);
     }
     for (const MatrixTask& task : tasks) {

@@ -214,14 +214,27 @@ std::vector<CodeException> read_exceptions(const json& definition, const json& c
   return result;
 }
 
+// Whether activations are rounded token by token; sets their bits.
+bool read_token_bits(const json& table, int& bits) {
+  if (!table.is_object() || !table.contains("per_token")) return false;
+  expect_keys(table, "activations with per_token", {"bits", "per_token"});
+  if (table["per_token"] != true) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: activations.per_token is true, or left out for ranges that an observer finds");
+  }
+  bits = static_cast<int>(whole(table, "activations", "bits", 8, 2, 8));
+  return true;
+}
+
 ActivationCodes read_activations(const json& table) {
-  expect_keys(table, "activations", {"bits", "observer", "sigmas", "correct_biases", "reestimate"});
+  expect_keys(table, "activations",
+              {"bits", "observer", "sigmas", "correct_biases", "reestimate", "per_token"});
   ActivationCodes codes;
   codes.bits = static_cast<int>(whole(table, "activations", "bits", 8, 2, 8));
   if (table.contains("observer") == table.contains("sigmas")) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: [activations] needs an observer, which reads images, or sigmas, for ranges from "
-         "batch norms without images");
+         "batch norms without images; or per_token, for language models");
   }
   if (table.contains("observer")) {
     codes.observer = choose<ObserverMethod>(table["observer"], "activations.observer");
@@ -251,14 +264,33 @@ ActivationCodes read_activations(const json& table) {
 
 // What training chooses leaves nothing to choose before.
 void refuse_choices(const json& definition) {
-  for (const char* key : {"solve", "allocate", "transform"}) {
+  for (const char* key : {"solve", "allocate", "transform", "residual"}) {
     if (definition.contains(key)) {
       fail(ErrorCode::kInvalidArgument, "recipe: with [[tune]] there is no '{}'", key);
     }
   }
 }
 
+// A residual is found together with the codes it stands beside: nothing tells beforehand what a
+// choice among codes would cost with it.
+void check_residual(const Recipe& recipe, const json& definition) {
+  if (recipe.candidates.size() != 1) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: a [residual] stands beside one code for all matrices, [code] makes {} (lists are "
+         "choices)",
+         recipe.candidates.size());
+  }
+  if (definition.contains("activations")) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: [residual] and [activations] do not go together: leave out one of them");
+  }
+}
+
 void check_tuned(const Recipe& recipe, const json& definition) {
+  if (recipe.token_bits > 0) {
+    fail(ErrorCode::kInvalidArgument,
+         "recipe: [[tune]] is for networks of images, activations.per_token for language models");
+  }
   if (definition.contains("calibrate") && !recipe.activations) {
     fail(ErrorCode::kInvalidArgument,
          "recipe: with [[tune]], [calibrate] is for [activations], and there is none");
@@ -317,7 +349,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
   expect_keys(definition, "the recipe",
               {"id", "summary", "source", "transform", "tune", "code", "except", "solve",
-               "allocate", "calibrate", "encode", "activations"});
+               "residual", "allocate", "calibrate", "encode", "activations"});
 
   Recipe recipe;
   recipe.id = text(definition, "id").empty() ? std::filesystem::path(name).stem().string()
@@ -365,6 +397,10 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
          "of a linear layer's input",
          recipe.table_solver.part->info().id);
   }
+  if (definition.contains("residual")) {
+    recipe.residual = choose<Residual>(definition["residual"], "residual");
+    check_residual(recipe, definition);
+  }
   recipe.allocator = choose<Allocator>(allocate, "allocate");
 
   const json calibrate = section(definition, "calibrate");
@@ -399,7 +435,8 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
            id);
     }
   }
-  if (definition.contains("activations")) {
+  if (definition.contains("activations") &&
+      !read_token_bits(definition["activations"], recipe.token_bits)) {
     recipe.activations = read_activations(definition["activations"]);
     const bool observes = recipe.activations->observer.part != nullptr;
     if ((observes || recipe.activations->correct_biases) && recipe.sequences == 0) {

@@ -11,6 +11,7 @@
 #include "codecs/codec.h"
 #include "encoding/entropy_coder.h"
 #include "recipes/tuning_step.h"
+#include "residuals/residual.h"
 #include "solvers/solver.h"
 #include "transforms/transform.h"
 
@@ -58,8 +59,10 @@ struct Recipe {
   std::vector<CodeException> exceptions;  // the last one that a layer belongs to counts
   Chosen<Solver> matrix_solver;           // for weights of linear layers
   Chosen<Solver> table_solver;            // for embeddings, whose input is one-hot
+  Chosen<Residual> residual;              // beside each coded linear layer; nullptr: none
   Chosen<Allocator> allocator;
   std::optional<ActivationCodes> activations;
+  int token_bits = 0;  // of language models' activations, rounded per token; 0: they are not
   Chosen<EntropyCoder> entropy_coder;  // of the finished file; nullptr: none
   int64_t sequences = 0;               // of calibration text; 0: none is needed
   int64_t length = 0;                  // tokens each; 0: the model's context, at most 512

@@ -355,6 +355,30 @@ void expect_options_checked(const std::string& place, const std::string& choice)
   }
 }
 
+TEST(Recipes, ResidualsStandBesideOneCode) {
+  const std::string residual = R"(residual={id="low_rank", rank=3})";
+  const Recipe recipe = load(kSmall, {"code.bits=4", "code.group=64", residual});
+  ASSERT_NE(recipe.residual.part, nullptr);
+  EXPECT_EQ(recipe.residual.options.integer("rank"), 3);
+  EXPECT_EQ(load(kSmall).residual.part, nullptr);
+  EXPECT_THAT(refusal({residual}), HasSubstr("beside one code"));
+  EXPECT_THAT(refusal({"code.bits=4", "code.group=64", residual, "activations.per_token=true"}),
+              HasSubstr("[residual] and [activations]"));
+  EXPECT_THAT(refusal({"code.bits=4", "code.group=64", R"(residual={id="low_rank", rnk=3})"}),
+              HasSubstr("rnk"));
+}
+
+TEST(Recipes, ActivationsPerToken) {
+  EXPECT_EQ(load(kSmall).token_bits, 0);
+  const Recipe recipe = load(kSmall, {"activations={bits=4, per_token=true}"});
+  EXPECT_EQ(recipe.token_bits, 4);
+  EXPECT_FALSE(recipe.activations.has_value());
+  EXPECT_EQ(load(kSmall, {"activations={per_token=true}"}).token_bits, 8);
+  EXPECT_THAT(refusal({"activations={per_token=true, bits=9}"}), HasSubstr("from 2 to 8"));
+  EXPECT_THAT(refusal({"activations={per_token=false}"}), HasSubstr("per_token is true"));
+  EXPECT_THAT(refusal({"activations={per_token=true, sigmas=4}"}), HasSubstr("no key 'sigmas'"));
+}
+
 TEST(Recipes, OptionsOfEveryPartAreChecked) {
   expect_options_checked<Codec>("code", "codec");
   expect_options_checked<Solver>("solve.matrices", "id");

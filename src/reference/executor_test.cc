@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <list>
 
+#include "codecs/codec_testing.h"
 #include "core/output_file.h"
 #include "core/random.h"
 #include "core/testing.h"
@@ -105,6 +106,18 @@ TEST(Executors, AgreeOnEveryOperator) {
       expect_executors_agree(s.graph, "hadamard");
     }
   }
+  for (const int64_t bits : {8, 4, 2}) {
+    Start s = embedded(24);
+    s.graph.outputs = {ops::round_tokens(s.graph, "rounded", s.x, bits)};
+    expect_executors_agree(s.graph, "round_tokens");
+  }
+  for (const bool first : {false, true}) {
+    Start s = embedded(24);
+    const ValueId v = s.graph.add_parameter("v", {24}, "shift");
+    s.graph.outputs = {first ? ops::add(s.graph, "moved", v, s.x)
+                             : ops::add(s.graph, "moved", s.x, v)};
+    expect_executors_agree(s.graph, "add of a vector");
+  }
   {
     Start s = embedded(24);
     s.graph.outputs = {ops::rope(s.graph, "rope", s.x, {1.0, 0.3, 0.01, 0.002}, 1.1)};
@@ -130,6 +143,46 @@ TEST(Executors, AgreeOnEveryOperator) {
     s.graph.outputs = {ops::add(s.graph, "sum", product, s.x)};
     expect_executors_agree(s.graph, "silu, multiply, add");
   }
+}
+
+// A layer of integer weights multiplies rounded activations as integers: nothing is rounded again.
+TEST(Executors, AgreeOnIntegersToFloatRounding) {
+  for (const int64_t bits : {8, 4}) {
+    for (const int64_t group : {0, 32, 64}) {
+      Start s = embedded(96);
+      const ValueId w = s.graph.add_parameter("w", {40, 96}, "w");
+      const ValueId x = ops::round_tokens(s.graph, "rounded", s.x, bits);
+      s.graph.outputs = {ops::linear(s.graph, "linear", x, w)};
+      RandomModel random(s.graph, 7);
+      const Scheme scheme("int", {{"bits", 4}, {"group", group}});
+      ThreadPool pool(1);
+      CodedTensor& weight = random.model.parameters.at("w");
+      const std::vector<std::byte> bytes =
+          testing::encode(scheme, {40, 96}, weight.decode_all(), pool).bytes;
+      weight.scheme = scheme;
+      weight.bytes = bytes;
+      const std::vector<TokenId> tokens = {1, 5, 16, 0, 3};
+      const at::Tensor expected = reference_testing::logits_of(random.model, tokens);
+      const at::Tensor got = native_logits(random.model, tokens);
+      // Sums of 96 products in float32 on both sides.
+      EXPECT_LE((expected - got).abs().max().item<double>(),
+                1e-5 * expected.abs().max().item<double>())
+          << bits << " " << group;
+    }
+  }
+}
+
+// Rounding lets derivatives pass.
+TEST(RoundTokens, PassesDerivatives) {
+  Start s = embedded(8);
+  const ValueId y = ops::round_tokens(s.graph, "rounded", s.x, 2);
+  const ReferenceOperator& op = Registry<ReferenceOperator>::instance().get("round_tokens");
+  at::Tensor x = at::randn({2, 3, 8});
+  x.set_requires_grad(true);
+  const at::Tensor out = op.compute(s.graph.nodes.back(), {x});
+  out.sum().backward();
+  EXPECT_TRUE(at::equal(x.grad(), at::ones_like(x)));
+  EXPECT_EQ(s.graph.value(y).shape.back(), 8);
 }
 
 std::vector<TokenId> some_tokens(int64_t vocab, int count) {

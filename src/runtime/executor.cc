@@ -88,6 +88,11 @@ Executor::Executor(const Graph& source, const std::map<std::string, CodedTensor>
   offsets_ = std::move(plan.offsets);
   row_elements_ = plan.row_elements;
   batch_ = std::make_unique<Batch>(pool, graph.values.size());
+  for (const Node& node : graph.nodes) {
+    if (node.op != "round_tokens") continue;
+    const int levels = (1 << (node.integer("bits") - 1)) - 1;
+    batch_->row_levels_[static_cast<size_t>(node.outputs[0])] = levels;
+  }
 }
 
 Executor::~Executor() = default;

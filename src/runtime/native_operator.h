@@ -35,7 +35,7 @@ struct BatchSegment {
 class Batch {
  public:
   Batch(ThreadPool& thread_pool, size_t value_count)
-      : pool(thread_pool), data_(value_count, nullptr) {}
+      : pool(thread_pool), data_(value_count, nullptr), row_levels_(value_count, 0) {}
 
   ThreadPool& pool;
   std::vector<TokenId> tokens;     // [rows]
@@ -54,7 +54,8 @@ class Batch {
 
  private:
   friend class Executor;
-  std::vector<float*> data_;  // [values]
+  std::vector<float*> data_;     // [values]
+  std::vector<int> row_levels_;  // [values]: as in Activations::reset()
   Activations activations_;
   ValueId activations_of_ = kNoValue;
 };

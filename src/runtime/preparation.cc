@@ -22,7 +22,7 @@ const CodedTensor& find_parameter(const Graph& graph,
 
 Activations& Batch::activations(ValueId id, int64_t cols) {
   if (activations_of_ != id) {
-    activations_.reset(data(id), rows(), cols);
+    activations_.reset(data(id), rows(), cols, row_levels_[static_cast<size_t>(id)]);
     activations_of_ = id;
   }
   return activations_;

@@ -15,10 +15,23 @@ namespace bitsmith {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// One group: `count` values of x to `group_cols` codes. The smallest groups that are not all zero
-// have an absolute maximum of 2^-120; below that the reciprocal would overflow.
-void quantize_group(const float* HWY_RESTRICT x, int64_t count, int64_t group_cols,
-                    int8_t* HWY_RESTRICT codes, float* scale, int32_t* neg_sum) {
+float largest_magnitude(const float* HWY_RESTRICT x, int64_t count) {
+  const hn::CappedTag<float, 16> df;
+  const auto lanes = static_cast<int64_t>(hn::Lanes(df));
+  auto largest = hn::Zero(df);
+  for (int64_t i = 0; i < count; i += lanes) {
+    const auto mask = hn::FirstN(df, static_cast<size_t>(std::min(lanes, count - i)));
+    const auto part = i + lanes <= count ? hn::LoadU(df, x + i) : hn::MaskedLoad(mask, df, x + i);
+    largest = hn::Max(largest, hn::Abs(part));
+  }
+  return hn::GetLane(hn::MaxOfLanes(df, largest));
+}
+
+// One group: `count` values of x to `group_cols` codes, absmax standing for `levels`. The smallest
+// groups that are not all zero have an absolute maximum of 2^-120; below that the reciprocal would
+// overflow.
+void quantize_group(const float* HWY_RESTRICT x, int64_t count, int64_t group_cols, float absmax,
+                    float levels, int8_t* HWY_RESTRICT codes, float* scale, int32_t* neg_sum) {
   const hn::CappedTag<float, 16> df;
   const hn::Rebind<int32_t, decltype(df)> di;
   const hn::Rebind<int8_t, decltype(df)> d8;
@@ -28,16 +41,13 @@ void quantize_group(const float* HWY_RESTRICT x, int64_t count, int64_t group_co
     const auto mask = hn::FirstN(df, static_cast<size_t>(std::max<int64_t>(0, count - i)));
     return hn::MaskedLoad(mask, df, x + i);
   };
-  auto largest = hn::Zero(df);
-  for (int64_t i = 0; i < count; i += lanes) largest = hn::Max(largest, hn::Abs(load(i)));
-  const float absmax = hn::GetLane(hn::MaxOfLanes(df, largest));
   if (!(absmax >= 0x1p-120F)) {
     std::fill_n(codes, group_cols, int8_t{0});
     *scale = 0;
     *neg_sum = 0;
     return;
   }
-  const auto inverse = hn::Set(df, 127.0F / absmax);
+  const auto inverse = hn::Set(df, levels / absmax);
   auto sum = hn::Zero(di);
   for (int64_t i = 0; i < group_cols; i += lanes) {
     const auto code = hn::NearestInt(hn::Mul(load(i), inverse));
@@ -51,18 +61,23 @@ void quantize_group(const float* HWY_RESTRICT x, int64_t count, int64_t group_co
       std::copy_n(rest, group_cols - i, codes + i);
     }
   }
-  *scale = absmax / 127.0F;
+  *scale = absmax / levels;
   *neg_sum = -hn::GetLane(hn::SumOfLanes(di, sum));
 }
 
 // One block of n tokens; x points at its first token, `form` at the whole.
 void quantize_block(const float* HWY_RESTRICT x, int64_t first, int64_t n, int64_t cols,
-                    Int8Activations& form) {
+                    int row_levels, Int8Activations& form) {
+  const float levels = row_levels > 0 ? static_cast<float>(row_levels) : 127.0F;
   for (int64_t t = 0; t < n; ++t) {
+    const float of_row = row_levels > 0 ? largest_magnitude(x + t * cols, cols) : 0;
     for (int64_t g = 0; g < form.groups; ++g) {
       const int64_t at = first * form.groups + g * n + t;
       const int64_t col = g * form.group_cols;
-      quantize_group(x + t * cols + col, std::min(form.group_cols, cols - col), form.group_cols,
+      const int64_t count = std::min(form.group_cols, cols - col);
+      const float* const group = x + t * cols + col;
+      const float absmax = row_levels > 0 ? of_row : largest_magnitude(group, count);
+      quantize_group(group, count, form.group_cols, absmax, levels,
                      form.codes.data() + at * form.group_cols, form.scales.data() + at,
                      form.neg_sums.data() + at);
     }
@@ -78,7 +93,9 @@ namespace bitsmith {
 
 HWY_EXPORT(quantize_block);
 
-void Activations::reset(const float* data, int64_t tokens, int64_t cols) {
+void Activations::reset(const float* data, int64_t tokens, int64_t cols, int row_levels) {
+  BITSMITH_ASSERT(row_levels >= 0 && row_levels <= 127);
+  row_levels_ = row_levels;
   data_ = data;
   tokens_ = tokens;
   cols_ = cols;
@@ -105,7 +122,7 @@ const Int8Activations& Activations::int8(int64_t group_cols, ThreadPool& pool) {
   const auto quantize = [&](int64_t block, int) {
     const int64_t first = block * Int8Activations::kBlock;
     const int64_t n = std::min(Int8Activations::kBlock, tokens_ - first);
-    HWY_DYNAMIC_DISPATCH(quantize_block)(data_ + first * cols_, first, n, cols_, form);
+    HWY_DYNAMIC_DISPATCH(quantize_block)(data_ + first * cols_, first, n, cols_, row_levels_, form);
   };
   pool.run(ceil_div(tokens_, Int8Activations::kBlock), quantize);
   (*it)->valid = true;

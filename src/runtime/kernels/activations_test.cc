@@ -60,6 +60,41 @@ TEST_P(Int8Form, TinyAndZeroGroups) {
   EXPECT_EQ(form.codes[8], 127);
 }
 
+// Rows on a grid of their own keep it, whatever the groups are.
+TEST_P(Int8Form, KeepsRowsThatWereRounded) {
+  Random random(4);
+  for (const int levels : {1, 7, 127}) {
+    for (const int64_t cols : {4, 33, 288}) {
+      constexpr int64_t kTokens = 19;
+      std::vector<float> x;
+      std::vector<int> codes;
+      for (int64_t t = 0; t < kTokens; ++t) {
+        const float scale = 0.01F * static_cast<float>(t);  // the first token is zero
+        for (int64_t c = 0; c < cols; ++c) {
+          const auto span = static_cast<uint64_t>(2 * levels + 1);
+          const int code = c == 1 ? -levels : static_cast<int>(random.below(span)) - levels;
+          codes.push_back(t > 0 ? code : 0);
+          x.push_back(scale * static_cast<float>(code));
+        }
+      }
+      ThreadPool pool(2);
+      Activations activations;
+      activations.reset(x.data(), kTokens, cols, levels);
+      const Int8Activations& form = activations.int8(32, pool);
+      for (int64_t t = 0; t < kTokens; ++t) {
+        const int64_t first = t / Int8Activations::kBlock * Int8Activations::kBlock;
+        const int64_t n = std::min(Int8Activations::kBlock, kTokens - first);
+        for (int64_t c = 0; c < cols; ++c) {
+          const auto at = static_cast<size_t>(first * form.groups + c / 32 * n + t - first);
+          ASSERT_EQ(form.codes[at * 32 + static_cast<size_t>(c % 32)],
+                    codes[static_cast<size_t>(t * cols + c)]);
+          ASSERT_FLOAT_EQ(form.scales[at], 0.01F * static_cast<float>(t));
+        }
+      }
+    }
+  }
+}
+
 TEST_P(Int8Form, IsMadeAnewAfterReset) {
   const std::vector<float> a = {1, 2, 3, 4};
   const std::vector<float> b = {-8, 2, 3, 4};

@@ -13,7 +13,8 @@
 namespace bitsmith {
 
 // Activations rounded to signed bytes, x ~ scale * code, in groups along a row (symmetric, scale =
-// absmax / 127 of the group, codes in [-127, 127], nearest with ties to even).
+// absmax / 127 of the group, codes in [-127, 127], nearest with ties to even). Rows that lie on a
+// grid of their own (Activations::reset) have its scale in all their groups instead.
 //
 // Tokens are kept in blocks of kBlock (the last block may have fewer), so that a kernel which works
 // on a block reads one stream. With n tokens in block b that starts at token t0 = b * kBlock:
@@ -39,7 +40,9 @@ class Activations {
   Activations(const float* data, int64_t tokens, int64_t cols) { reset(data, tokens, cols); }
 
   // Points at new data, which must stay valid and unchanged until the next reset(). O(1).
-  void reset(const float* data, int64_t tokens, int64_t cols);
+  //   row_levels: 0, or n <= 127: each row was rounded to whole numbers in [-n, n] times absmax /
+  //   n, absmax being that of the row, and keeps exactly these numbers
+  void reset(const float* data, int64_t tokens, int64_t cols, int row_levels = 0);
 
   const float* data() const { return data_; }
   int64_t tokens() const { return tokens_; }
@@ -57,6 +60,7 @@ class Activations {
   const float* data_ = nullptr;
   int64_t tokens_ = 0;
   int64_t cols_ = 0;
+  int row_levels_ = 0;
   std::vector<std::unique_ptr<Form>> forms_;
 };
 
