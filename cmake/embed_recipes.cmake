@@ -3,7 +3,7 @@
 file(GLOB files ${FOLDER}/*.toml)
 set(ids "")
 foreach(file ${files})
-  get_filename_component(id ${file} NAME_WE)
+  get_filename_component(id ${file} NAME_WLE)
   list(APPEND ids ${id})
 endforeach()
 list(SORT ids)  # not by file name, in which "-" comes before "."

@@ -74,7 +74,10 @@ const std::vector<Row>& rows() {
       {"trellis", {{"bits", 4}, {"code", "mul1"}}, 0, 0.00447},
       {"sparse", {{"density", 0.5}, {"of", 4}}},
       {"sparse", {{"density", 0.5}, {"of", 0}}},
+      {"sparse", {{"density", 0.5}, {"of", 0}, {"run", 16}}},
       {"pruned", {{"density", 0.2}}},
+      {"salient", json::object()},
+      {"sum", json::object()},
       {"focused", {{"bits", 3}}},
       {"focused", {{"bits", 4}}},
   };

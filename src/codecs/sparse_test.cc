@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "codecs/codec_testing.h"
+#include "codecs/inner_scheme.h"
 #include "core/error.h"
 
 namespace bitsmith {
@@ -13,8 +14,8 @@ namespace {
 using testing::encode;
 using testing::gaussian_error;
 
-Scheme sparse(double density, int of, const std::string& inner) {
-  return Scheme("sparse", {{"density", density}, {"of", of}, {"inner", inner}});
+Scheme sparse(double density, int of, const std::string& inner, int run = 1) {
+  return Scheme("sparse", {{"density", density}, {"of", of}, {"run", run}, {"inner", inner}});
 }
 
 const std::string kFloat = R"({"codec":"f32","options":{}})";
@@ -28,6 +29,29 @@ TEST(Sparse, KeepsTheLargest) {
   EXPECT_EQ(row.values, (std::vector<float>{0, 0, 0, 0, 0, 0, 0, 0, 7, 6, 5, 0, 9}));
 }
 
+TEST(Sparse, KeepsWholeRuns) {
+  ThreadPool pool(1);
+  // Runs of 2 columns in blocks of 2 runs; the last run has one column.
+  const std::vector<float> weights = {3, 0, 2, 2, 1, 5, 4, 4, 9, 1, 2, 2, 9};
+  const auto encoded = encode(sparse(0.5, 2, kFloat, 2), {1, 13}, weights, pool);
+  EXPECT_EQ(encoded.values, (std::vector<float>{3, 0, 0, 0, 0, 0, 4, 4, 9, 1, 0, 0, 9}));
+  // Rows that keep the short run and rows that do not.
+  const auto rows = encode(sparse(0.5, 0, kFloat, 2), {2, 5}, {1, 1, 3, 3, 9, 1, 1, 3, 3, 2}, pool);
+  EXPECT_EQ(rows.values, (std::vector<float>{0, 0, 3, 3, 9, 0, 0, 3, 3, 2}));
+  const auto other =
+      encode(sparse(0.4, 0, kFloat, 2), {2, 5}, {1, 1, 3, 3, 9, 1, 1, 3, 3, 2}, pool);
+  EXPECT_EQ(other.values, (std::vector<float>{0, 0, 0, 0, 9, 0, 0, 3, 3, 0}));
+}
+
+// The importance of columns decides, if the solver searches with it.
+TEST(Sparse, WeighsRunsByImportance) {
+  ThreadPool pool(1);
+  const std::vector<float> importance = {1, 1, 9, 9};
+  const FitOptions fit{5, importance.data()};
+  const auto encoded = encode(sparse(0.5, 2, kFloat, 2), {1, 4}, {3, 3, 2, 2}, pool, fit);
+  EXPECT_EQ(encoded.values, (std::vector<float>{0, 0, 2, 2}));
+}
+
 TEST(Sparse, BitsPerWeightAreExact) {
   const auto bpw = [](const Scheme& scheme) {
     return 8.0 * static_cast<double>(scheme.codec->encoded_bytes({4096, 4096}, scheme.options)) /
@@ -37,6 +61,8 @@ TEST(Sparse, BitsPerWeightAreExact) {
                    1 + 0.5 * (4 + 20.0 / 64));
   EXPECT_DOUBLE_EQ(bpw(sparse(0.25, 0, R"({"codec":"nf4","options":{"group":64}})")),
                    1 + 0.25 * 4.25);
+  EXPECT_DOUBLE_EQ(bpw(sparse(0.5, 0, R"({"codec":"int","options":{"bits":4,"group":16}})", 16)),
+                   1.0 / 16 + 0.5 * (4 + 20.0 / 16));
 }
 
 // Without loss in the survivors: what is lost is the power of the smaller half of each pair of
@@ -46,6 +72,9 @@ TEST(Sparse, LosesThePowerOfWhatIsDropped) {
   const double median = 0.6744897501960817;
   const double power = 0.5 - 2 * median * std::exp(-median * median / 2) / std::sqrt(2 * M_PI);
   EXPECT_NEAR(gaussian_error(sparse(0.5, 0, kFloat)), power, 0.002);
+  // Of two runs of two normal weights, the smaller Σ x²: of two exponential variables of mean 2,
+  // whose minimum has the mean 1, out of 4.
+  EXPECT_NEAR(gaussian_error(sparse(0.5, 2, kFloat, 2)), 0.25, 0.002);
 }
 
 TEST(Sparse, WorksWithEveryCodecOfSingleColumns) {
@@ -55,13 +84,13 @@ TEST(Sparse, WorksWithEveryCodecOfSingleColumns) {
   int worked = 0;
   for (const Codec* codec : Registry<Codec>::instance().all()) {
     const std::string& id = codec->info().id;
-    if (id == "sparse" || id == "pruned" || id == "outliers") continue;
+    if (has_inner_scheme(*codec)) continue;
     const Scheme inner(id, nlohmann::json::object());
-    for (const int of : {0, 4}) {
-      const Scheme scheme = sparse(0.5, of, inner.to_json().dump());
+    for (const auto& [of, run] : {std::pair{0, 1}, {4, 1}, {2, 8}}) {
+      const Scheme scheme = sparse(0.5, of, inner.to_json().dump(), run);
       int64_t block_cols = 0;
       try {
-        block_cols = codec->encoder({19, 65}, inner.options)->block_cols();
+        block_cols = codec->encoder({19, run == 1 ? 65 : 72}, inner.options)->block_cols();
       } catch (const Error&) {
         continue;  // refuses the shape
       }

@@ -24,7 +24,7 @@ except ImportError as missing:
 import block_codecs
 import grouped_codecs
 import mask_codecs
-from grouped_codecs import FormatError, ceil_div, require
+from grouped_codecs import FormatError, ceil_div, require, up64
 
 DTYPES = {"F32": numpy.dtype("<f4"), "F16": numpy.dtype("<f2"), "BF16": numpy.dtype("<u2"),
           "U8": numpy.dtype("u1")}
@@ -284,10 +284,35 @@ def packed_int(decode, rows, columns, options):
     return bytes(out)
 
 
+def packed_size(scheme, rows, columns):
+    """Bytes of a matrix, of the codecs that other codecs have as parts."""
+    codec, options = scheme["codec"], scheme.get("options", {})
+    if codec in PLAIN_CODECS:
+        return rows * columns * DTYPES[PLAIN_CODECS[codec]].itemsize
+    panels, quads = ceil_div(rows, 16), ceil_div(columns, 4)
+    if codec == "sparse":
+        _, runs, inner_columns = mask_codecs.sparse_sizes(rows, columns, options)
+        mask = 64 * panels * ceil_div(ceil_div(runs, 4), 8)
+        return mask + packed_size(json.loads(options["inner"]), rows, inner_columns)
+    require(codec in ("int", "binary"), f"size of codec {codec}")
+    bits = options["bits"] if codec == "int" else 1
+    group = min(options["group"], columns) if options["group"] else columns
+    parameters = panels * (ceil_div(columns, group) if columns else 0)
+    size = panels * sum(64 * ceil_div(quads * p, 8) for p in (8, 4, 2, 1) if bits & p)
+    size = up64(size + parameters * 32 * (2 if options.get("mean") else 1))
+    if codec == "int" and not options["symmetric"]:
+        size = up64(size + parameters * 2 * bits)
+    return size
+
+
 def has_code_streams(codec, options):
     """Whether a grouped codec's streams are header, codes and parameters."""
     return codec == "focused" or (codec == "codebook" and options.get("symbols") == "codes" and
                                   options["scope"] in ("tensor", "tensor_scaled"))
+
+
+PARTS = {"salient": mask_codecs.salient_parts, "sum": mask_codecs.sum_parts}
+ONE_STREAM = ("binary", "sparse")
 
 
 def stream_count(codec, options):
@@ -301,6 +326,12 @@ def stream_count(codec, options):
     if codec == "outliers":
         inner = json.loads(options["inner"])
         return stream_count(inner["codec"], inner["options"]) + 1
+    if codec in PARTS:
+        parts = PARTS[codec](0, 0, options)
+        return (codec == "salient") + sum(stream_count(s["codec"], s["options"])
+                                          for s, _, _ in parts)
+    if codec in ONE_STREAM:
+        return 1
     require(has_code_streams(codec, options), f"entropy: codec {codec}")
     return 3
 
@@ -332,6 +363,14 @@ def packed_bytes(decode, codec, options, rows, columns):
         count, width = mask_codecs.outliers_sizes(rows, columns, options)
         dense = packed_bytes(decode, inner["codec"], inner["options"], rows, columns)
         return dense + bytes(decode(8, rows * count * (width + 2)))
+    if codec in PARTS:
+        own = mask_codecs.up64_bits(columns) if codec == "salient" else 0
+        out = bytes(decode(8, own)) if own else b""
+        for inner, r, c in PARTS[codec](rows, columns, options):
+            out += packed_bytes(decode, inner["codec"], inner["options"], r, c)
+        return out
+    if codec in ONE_STREAM:
+        return bytes(decode(8, packed_size({"codec": codec, "options": options}, rows, columns)))
     header = 12 if codec == "focused" else 2 * 2 ** options["bits"]
     parameters = 0
     if codec == "codebook" and options["scope"] == "tensor_scaled":
@@ -509,6 +548,10 @@ def decode_packed(scheme, data, rows, columns):
         return decode_ggml(data, rows, columns, codec, options)
     if codec == "outliers":
         return mask_codecs.decode_outliers(data, rows, columns, options, decode_packed)
+    if codec == "salient":
+        return mask_codecs.decode_salient(data, rows, columns, options, decode_packed, packed_size)
+    if codec == "sum":
+        return mask_codecs.decode_sum(data, rows, columns, options, decode_packed, packed_size)
     if codec == "sparse":
         return mask_codecs.decode_sparse(data, rows, columns, options, decode_packed)
     if codec == "pruned":

@@ -9,6 +9,8 @@
 // the values are those that the codec decodes; decode_checkpoint.py, written from the
 // specification, must find the same. Golden files are written once and never again; new features
 // get new files.
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -423,6 +425,37 @@ void write_outliers(const std::filesystem::path& folder) {
   file.write(folder / "outliers_rans");
 }
 
+// Codecs of several parts, with and without an entropy coder.
+void write_parts(const std::filesystem::path& folder) {
+  const std::string int3 = R"({"codec":"int","options":{"bits":3,"group":32,"symmetric":false}})";
+  const std::string int2 = R"({"codec":"int","options":{"bits":2,"group":0,"symmetric":true}})";
+  const std::string signs = R"({"codec":"binary","options":{"group":16,"mean":false}})";
+  const std::string runs =
+      R"({"codec":"sparse","options":{"density":0.25,"of":0,"run":8,"inner":)"
+      R"("{\"codec\":\"int\",\"options\":{\"bits\":4,\"group\":8,\"symmetric\":true}}"}})";
+  const auto list = [](const std::vector<std::string>& terms) {
+    return fmt::format("[{}]", fmt::join(terms, ","));
+  };
+  const SchemeList schemes = {
+      {"salient", {{"fraction", 0.2}, {"salient", int3}, {"inner", signs}}},
+      {"salient", {{"fraction", 1.0}, {"salient", int2}, {"inner", signs}}},
+      {"sum", {{"inner", list({int3, int2, signs})}}},
+      {"sum", {{"inner", list({int2, runs})}}},
+      {"sparse", {{"density", 0.5}, {"of", 0}, {"run", 16}, {"inner", int3}}},
+      {"sparse", {{"density", 0.5}, {"of", 4}, {"run", 3}, {"inner", int3}}},
+  };
+  write_encoded(folder / "parts", 2042, schemes);
+  Random random(2043);
+  GoldenFile file({90, 70}, make_encoded(schemes[0].first, schemes[0].second, {90, 70}, random));
+  int index = 0;
+  for (const auto& [codec, options] : schemes) {
+    file.linear(fmt::format("{}.{}", codec, index++), {90, 70},
+                make_encoded(codec, options, {90, 70}, random));
+  }
+  file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get("rans");
+  file.write(folder / "parts_rans");
+}
+
 void write_trellis(const std::filesystem::path& folder) {
   Random random(2029);
   GoldenFile file({17, 290}, make_encoded("trellis", {{"bits", 2}}, {17, 290}, random));
@@ -458,6 +491,7 @@ int main(int argc, char** argv) {
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
     write_outliers(argv[1]);
+    write_parts(argv[1]);
     write_trellis(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());

@@ -44,19 +44,70 @@ def bits_of(data):
     return [byte >> i & 1 for byte in data for i in range(8)]
 
 
+def sparse_sizes(rows, columns, options):
+    """Columns of a run, runs of a row, columns of the inner matrix."""
+    run = min(options.get("run", 1), max(columns, 1))
+    runs = ceil_div(columns, run)
+    block = options["of"] or max(runs, 1)
+    keep = min(max(math.floor(options["density"] * block + 0.5), 1), block)
+    return run, runs, (runs // block * keep + min(runs % block, keep)) * run
+
+
 def decode_sparse(data, rows, columns, options, decode):
     """decode(scheme, bytes, rows, columns): of the inner codec."""
-    block = options["of"] or max(columns, 1)
-    keep = min(max(math.floor(options["density"] * block + 0.5), 1), block)
-    survivors = columns // block * keep + min(columns % block, keep)
-    mask = Codes(data, 0, rows, columns, bit_planes(1))
-    dense = decode(json.loads(options["inner"]), data[mask.size:], rows, survivors)
+    run, runs, inner_columns = sparse_sizes(rows, columns, options)
+    mask = Codes(data, 0, rows, runs, bit_planes(1))
+    dense = decode(json.loads(options["inner"]), data[mask.size:], rows, inner_columns)
     result = numpy.zeros((rows, columns), "<f4")
     for row in range(rows):
-        values = iter(dense[row])
-        for column in range(columns):
-            if mask(row, column):
-                result[row, column] = next(values)
+        kept = [r for r in range(runs) if mask(row, r)]
+        for place, r in enumerate(kept):
+            end = min((r + 1) * run, columns)
+            result[row, r * run:end] = dense[row, place * run:place * run + end - r * run]
+    return result
+
+
+def up64_bits(columns):
+    """Bytes of a mask of columns."""
+    return up64(ceil_div(columns, 8))
+
+
+def salient_parts(rows, columns, options):
+    """The schemes of salient columns and of others, with their shapes."""
+    count = math.floor(options["fraction"] * columns + 0.5)
+    return [(json.loads(options["salient"]), rows, count),
+            (json.loads(options["inner"]), rows, columns - count)]
+
+
+def sum_parts(rows, columns, options):
+    return [(scheme, rows, columns) for scheme in json.loads(options["inner"])]
+
+
+def decode_parts(data, at, parts, decode, size_of):
+    """Parts that follow each other from byte `at` on; size_of(scheme, rows, columns) in bytes."""
+    matrices = []
+    for scheme, rows, columns in parts:
+        size = size_of(scheme, rows, columns)
+        matrices.append(decode(scheme, data[at:at + size], rows, columns))
+        at += size
+    require(at == len(data), f"{len(data)} bytes, expected {at}")
+    return matrices
+
+
+def decode_salient(data, rows, columns, options, decode, size_of):
+    matrices = decode_parts(data, up64_bits(columns), salient_parts(rows, columns, options), decode,
+                            size_of)
+    mask = bits_of(data[:up64_bits(columns)])[:columns]
+    result = numpy.empty((rows, columns), "<f4")
+    result[:, [c for c in range(columns) if mask[c]]] = matrices[0]
+    result[:, [c for c in range(columns) if not mask[c]]] = matrices[1]
+    return result
+
+
+def decode_sum(data, rows, columns, options, decode, size_of):
+    result = numpy.zeros((rows, columns), "<f4")
+    for term in decode_parts(data, 0, sum_parts(rows, columns, options), decode, size_of):
+        result = result + term
     return result
 
 
