@@ -82,6 +82,13 @@ int64_t solver_scratch_bytes(const Recipe& recipe, bool knows_inputs) {
   return recipe.residual.part != nullptr ? recipe.residual.part->scratch_bytes(bytes) : bytes;
 }
 
+// Whether the transforms read statistics; the first one then does.
+bool needs_statistics(const Recipe& recipe) {
+  if (recipe.transforms.empty()) return false;
+  const Chosen<Transform>& first = recipe.transforms.front();
+  return first.part->needs_statistics(first.options);
+}
+
 // What the transforms of a recipe make of a model.
 //   inputs, codes: as in Network; nothing while the job is planned
 Network transformed(const Model& model, const Recipe& recipe, LayerInputs* inputs,
@@ -269,12 +276,11 @@ CalibrationRequest Job::calibration_request() const {
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
   const bool knows_inputs = recipe.sequences > 0 || !input_squares.empty();
-  MemoryEstimate estimate = estimate_memory(
-      model, blocks, tasks,
-      {calibration, request.calibration.empty(), surveyed,
-       !recipe.transforms.empty() && recipe.transforms.front().part->needs_statistics(),
-       request.threads > 0 ? request.threads : ThreadPool::processors(),
-       solver_scratch_bytes(recipe, knows_inputs), !input_squares.empty()});
+  MemoryEstimate estimate =
+      estimate_memory(model, blocks, tasks,
+                      {calibration, request.calibration.empty(), surveyed, needs_statistics(recipe),
+                       request.threads > 0 ? request.threads : ThreadPool::processors(),
+                       solver_scratch_bytes(recipe, knows_inputs), !input_squares.empty()});
   if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
   return estimate;
 }
@@ -303,7 +309,7 @@ void Job::transform(Workspace& workspace, const CalibrationSet* calibration, Thr
                     Progress& progress) {
   if (!network.changed()) return;
   std::function<Network()> informed;
-  if (recipe.transforms.front().part->needs_statistics()) {
+  if (needs_statistics(recipe)) {
     informed = [&, this] {
       const Context context{folded,
                             pool,

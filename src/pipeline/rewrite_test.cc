@@ -93,6 +93,21 @@ double change(const Model& before, const Model& after, int length = 40) {
 // float32: 2^-24 for each rounding, which layers amplify.
 constexpr double kTolerance = 2e-4;
 
+// Every transform, and other settings of some.
+struct Setting {
+  std::string transform;
+  json options;
+};
+std::vector<Setting> settings() {
+  std::vector<Setting> result;
+  for (const Transform* transform : Registry<Transform>::instance().all()) {
+    result.push_back({transform->info().id, json::object()});
+  }
+  result.push_back({"rotate", {{"block", 8}}});
+  result.push_back({"permute", {{"by", "inputs"}}});
+  return result;
+}
+
 TEST(Transforms, ChangeNoLogitOfAnyFamily) {
   const TemporaryFolder folder;
   const std::vector<json> families = {
@@ -105,10 +120,10 @@ TEST(Transforms, ChangeNoLogitOfAnyFamily) {
   for (const json& changes : families) {
     write_tiny_model(folder / "model", changes);
     const Model original = open_model(folder / "model");
-    for (const Transform* transform : Registry<Transform>::instance().all()) {
-      const Rewritten rewritten(original, transform->info().id, json::object());
+    for (const auto& [id, options] : settings()) {
+      const Rewritten rewritten(original, id, options);
       EXPECT_LT(change(original, rewritten.model), kTolerance)
-          << transform->info().id << " " << changes.dump();
+          << id << " " << options.dump() << " " << changes.dump();
       EXPECT_TRUE(rewritten.network.changed());
     }
   }
@@ -121,9 +136,9 @@ TEST(Transforms, ChangeNoLogitOfRealModels) {
     if (folder.empty()) continue;
     ++models;
     const Model original = open_model(folder);
-    for (const Transform* transform : Registry<Transform>::instance().all()) {
-      const Rewritten rewritten(original, transform->info().id, json::object());
-      EXPECT_LT(change(original, rewritten.model), kTolerance) << transform->info().id << name;
+    for (const auto& [id, options] : settings()) {
+      const Rewritten rewritten(original, id, options);
+      EXPECT_LT(change(original, rewritten.model), kTolerance) << id << options.dump() << name;
     }
   }
   if (models == 0) GTEST_SKIP() << "no shared models";
@@ -133,9 +148,9 @@ TEST(Transforms, GiveTheSameBytesForAnyNumberOfThreads) {
   const TemporaryFolder folder;
   write_tiny_model(folder / "model");
   const Model original = open_model(folder / "model");
-  for (const Transform* transform : Registry<Transform>::instance().all()) {
-    const Rewritten one(original, transform->info().id, json::object(), 1);
-    const Rewritten three(original, transform->info().id, json::object(), 3);
+  for (const auto& [id, options] : settings()) {
+    const Rewritten one(original, id, options, 1);
+    const Rewritten three(original, id, options, 3);
     EXPECT_EQ(one.model.graph.to_json(), three.model.graph.to_json());
     EXPECT_EQ(testing::read_bytes(one.folder / "transformed.bin"),
               testing::read_bytes(three.folder / "transformed.bin"));
@@ -298,6 +313,62 @@ TEST(Shift, MovesAndScalesOutliers) {
   EXPECT_LT(reach(shifted.spreads.at("model.layers.0.mlp.down_proj.weight")), 30);
 }
 
+// Which columns of a matrix its columns were, whatever the order of rows.
+std::vector<size_t> order_of_columns(const Model& before, const Model& after,
+                                     const std::string& name) {
+  const auto columns = [&](const Model& model) {
+    const std::vector<float> weights = model.parameter(name).decode_all();
+    std::vector<std::vector<float>> result(
+        static_cast<size_t>(model.parameter(name).matrix().cols));
+    for (size_t i = 0; i < weights.size(); ++i) {
+      result[i % result.size()].push_back(weights[i]);
+    }
+    for (auto& column : result) std::ranges::sort(column);
+    return result;
+  };
+  const auto old = columns(before);
+  std::vector<size_t> order;
+  for (const auto& column : columns(after)) {
+    order.push_back(static_cast<size_t>(std::ranges::find(old, column) - old.begin()));
+  }
+  return order;
+}
+
+// The channels of large activations, every fourth, come first: of the stream, of products, of each
+// head of values and so of what attention mixes of them.
+TEST(Permute, PutsChannelsOfLargeActivationsFirst) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const Model original = open_model(folder / "model");
+  const Rewritten rewritten(original, "permute", {{"by", "inputs"}});
+  const auto order = [&](const std::string& name) {
+    return order_of_columns(original, rewritten.model, "model.layers.0." + name + ".weight");
+  };
+  const std::vector<size_t> stream = order("self_attn.q_proj");
+  for (size_t c = 0; c < kTinyHidden / 4; ++c) EXPECT_EQ(stream[c], 4 * c + 1);
+  EXPECT_EQ(stream, order("mlp.up_proj"));
+  const std::vector<size_t> products = order("mlp.down_proj");
+  for (size_t c = 0; c < kTinyProducts / 4; ++c) EXPECT_EQ(products[c], 4 * c + 1);
+  const std::vector<size_t> mixed = order("self_attn.o_proj");
+  for (size_t head = 0; head < kTinyHidden; head += 8) {
+    EXPECT_EQ(mixed[head], head + 1);
+    EXPECT_EQ(mixed[head + 1], head + 5);
+  }
+}
+
+TEST(Permute, SortsTheColumnsOfWeights) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder / "model");
+  const Rewritten rewritten(open_model(folder / "model"), "permute", json::object());
+  const std::vector<float> down =
+      rewritten.model.parameter("model.layers.0.mlp.down_proj.weight").decode_all();
+  std::vector<double> squares(kTinyProducts);
+  for (size_t i = 0; i < down.size(); ++i) {
+    squares[i % kTinyProducts] += static_cast<double>(down[i]) * static_cast<double>(down[i]);
+  }
+  EXPECT_TRUE(std::ranges::is_sorted(squares, std::greater<>()));
+}
+
 // The largest weight over the root mean square.
 double peak(const Model& model, const std::string& name) {
   double sum = 0;
@@ -337,6 +408,35 @@ TEST(Rotate, RemovesOutliers) {
     const std::string name = fmt::format("model.layers.0.{}.weight", layer);
     EXPECT_GT(peak(original, name), 10) << name;
     EXPECT_LT(peak(rewritten.model, name), 5) << name;
+  }
+}
+
+// A block spreads an outlier over its own channels alone.
+TEST(Rotate, KeepsOutliersInTheirBlock) {
+  const TemporaryFolder folder;
+  constexpr int64_t kBlock = 8;
+  const auto edit = [](const std::string& name, std::vector<float>& weights) {
+    for (size_t i = 3; name.ends_with("down_proj.weight") && i < weights.size();
+         i += kTinyProducts) {
+      weights[i] *= 1000;
+    }
+  };
+  write_tiny_model(folder / "model", json::object(), edit);
+  const Model original = open_model(folder / "model");
+  const auto largest = [](const Model& model, size_t column) {
+    const std::vector<float> weights =
+        model.parameter("model.layers.0.mlp.down_proj.weight").decode_all();
+    float most = 0;
+    for (size_t i = column; i < weights.size(); i += kTinyProducts) {
+      most = std::max(most, std::abs(weights[i]));
+    }
+    return most;
+  };
+  const Rewritten blocks(original, "rotate", {{"block", kBlock}});
+  const Rewritten whole(original, "rotate", json::object());
+  for (size_t c = 0; c < kTinyProducts; ++c) {
+    EXPECT_EQ(largest(blocks.model, c) > 50, c < kBlock) << c;
+    EXPECT_GT(largest(whole.model, c), 50) << c;
   }
 }
 

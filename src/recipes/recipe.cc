@@ -420,7 +420,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   }
   for (size_t i = 0; i < recipe.transforms.size(); ++i) {
     const Transform& transform = *recipe.transforms[i].part;
-    if (!transform.needs_statistics()) continue;
+    if (!transform.needs_statistics(recipe.transforms[i].options)) continue;
     const std::string& id = transform.info().id;
     if (i > 0) {
       fail(ErrorCode::kInvalidArgument,

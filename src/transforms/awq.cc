@@ -14,7 +14,7 @@ namespace {
 class Awq final : public Transform {
  public:
   const PartInfo& info() const override { return info_; }
-  bool needs_statistics() const override { return true; }
+  bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
     const std::vector<ChannelGroup> groups = find_channel_groups(network);

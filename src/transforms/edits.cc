@@ -80,4 +80,32 @@ ParameterEdit scale_outputs(std::vector<float> factors) {
   };
 }
 
+ParameterEdit reorder_inputs(std::vector<int64_t> order) {
+  return [order = std::move(order)](std::span<float> weights, const MatrixShape& shape,
+                                    ThreadPool& pool) {
+    BITSMITH_ASSERT(shape.cols == static_cast<int64_t>(order.size()));
+    pool.run(ceil_div(shape.rows, kRows), [&](int64_t part, int) {
+      const int64_t end = std::min((part + 1) * kRows, shape.rows);
+      std::vector<float> old(order.size());
+      for (int64_t r = part * kRows; r < end; ++r) {
+        float* row = weights.data() + r * shape.cols;
+        std::copy_n(row, shape.cols, old.data());
+        for (size_t c = 0; c < order.size(); ++c) row[c] = old[static_cast<size_t>(order[c])];
+      }
+    });
+  };
+}
+
+ParameterEdit reorder_outputs(std::vector<int64_t> order) {
+  return
+      [order = std::move(order)](std::span<float> weights, const MatrixShape& shape, ThreadPool&) {
+        BITSMITH_ASSERT(shape.rows == static_cast<int64_t>(order.size()));
+        const std::vector<float> old(weights.begin(), weights.end());
+        for (int64_t r = 0; r < shape.rows; ++r) {
+          std::copy_n(old.data() + order[static_cast<size_t>(r)] * shape.cols, shape.cols,
+                      weights.data() + r * shape.cols);
+        }
+      };
+}
+
 }  // namespace bitsmith::edits

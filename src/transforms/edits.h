@@ -25,4 +25,8 @@ ParameterEdit shift(std::vector<float> addend);
 // Row r times factors[r].
 ParameterEdit scale_outputs(std::vector<float> factors);
 
+// Column c, or element c of a vector, becomes what column order[c] was; a row likewise.
+ParameterEdit reorder_inputs(std::vector<int64_t> order);
+ParameterEdit reorder_outputs(std::vector<int64_t> order);
+
 }  // namespace bitsmith::edits

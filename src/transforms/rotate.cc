@@ -27,15 +27,19 @@ std::vector<float> random_signs(int64_t n, uint64_t seed) {
 // Products: what a product of two activations makes is rotated by an operator, and undone by W Q in
 // the layers that read it.
 //
+// Each is of runs of `block` channels, if that is not 0 and divides them: outliers are then spread
+// over their block alone, and an operator costs less.
+//
 // Where a weight is shared (a tied head) or something else reads the stream, an operator rotates
 // there instead, so any graph stays the function that it was.
 class Rotation {
  public:
-  Rotation(Network& network, uint64_t seed, ThreadPool& pool)
+  Rotation(Network& network, uint64_t seed, int64_t block, ThreadPool& pool)
       : network_(network),
         graph_(network.graph),
         pool_(pool),
         seed_(seed),
+        block_(block),
         nodes_(network.graph.nodes.size()),
         producers_(network.producers()),
         uses_(network.uses()) {}
@@ -61,7 +65,7 @@ class Rotation {
       if (uses_[index(values)].size() != 1 || !owns_weight(maker) || !read_by_own_weights(mixed)) {
         continue;
       }
-      const int64_t size = graph_.nodes[n].integer("head_dim");
+      const int64_t size = run_of(graph_.nodes[n].integer("head_dim"));
       if (!can_rotate(size)) continue;
       rotate_outputs(maker, size);
       rotate_readers(mixed, size);
@@ -76,7 +80,7 @@ class Rotation {
       const Node& node = graph_.nodes[n];
       if (node.op != "multiply") continue;
       const ValueId product = node.outputs[0];
-      const int64_t size = graph_.value(product).shape.back();
+      const int64_t size = run_of(graph_.value(product).shape.back());
       if (!can_rotate(size) || !read_by_own_weights(product)) continue;
       rotate_readers(product, size);
       redirect(uses_[index(product)], add_operator(product, size, false));
@@ -89,6 +93,11 @@ class Rotation {
 
  private:
   static size_t index(ValueId id) { return static_cast<size_t>(id); }
+
+  // How many of `channels` are rotated together.
+  int64_t run_of(int64_t channels) const {
+    return block_ > 0 && channels % block_ == 0 ? block_ : channels;
+  }
 
   static bool can_rotate(int64_t size) {
     constexpr int64_t kMaxOdd = 512;  // as the operator allows
@@ -158,7 +167,8 @@ class Rotation {
   std::vector<bool> find_stream() const {
     std::vector<bool> stream(graph_.values.size(), false);
     for (const Node& node : graph_.nodes) {
-      if (node.op == "embedding" && can_rotate(graph_.value(node.outputs[0]).shape.back())) {
+      if (node.op == "embedding" &&
+          can_rotate(run_of(graph_.value(node.outputs[0]).shape.back()))) {
         stream[index(node.outputs[0])] = true;
       }
     }
@@ -183,7 +193,7 @@ class Rotation {
   void rotate_where_made(ValueId id, const std::vector<bool>& stream) {
     const size_t maker = producers_[index(id)];
     if (is_sum(maker, stream)) return;
-    const int64_t size = graph_.value(id).shape.back();
+    const int64_t size = run_of(graph_.value(id).shape.back());
     if (owns_weight(maker)) return rotate_outputs(maker, size);
     std::vector<Use> rotated;
     for (const Use& use : uses_[index(id)]) {
@@ -203,7 +213,7 @@ class Rotation {
   }
 
   void rotate_where_read(ValueId id, const std::vector<bool>& stream) {
-    const int64_t size = graph_.value(id).shape.back();
+    const int64_t size = run_of(graph_.value(id).shape.back());
     std::vector<Use> others;  // that must read it as it was
     for (const Use& use : uses_[index(id)]) {
       if (!reads_rotated(use, stream)) {
@@ -235,7 +245,8 @@ class Rotation {
   Graph& graph_;
   ThreadPool& pool_;
   uint64_t seed_;
-  size_t nodes_;  // before any was added
+  int64_t block_;  // 0: all channels together
+  size_t nodes_;   // before any was added
   std::vector<size_t> producers_;
   std::vector<std::vector<Use>> uses_;
   std::map<int64_t, std::shared_ptr<const HadamardRotation>> rotations_;
@@ -246,7 +257,8 @@ class Rotate final : public Transform {
   const PartInfo& info() const override { return info_; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    Rotation rotation(network, static_cast<uint64_t>(options.integer("seed")), pool);
+    Rotation rotation(network, static_cast<uint64_t>(options.integer("seed")),
+                      options.integer("block"), pool);
     int count = 0;
     if (options.flag("stream")) count += rotation.rotate_stream();
     if (options.flag("heads")) count += rotation.rotate_heads();
@@ -269,6 +281,9 @@ class Rotate final : public Transform {
       .options = {{"stream", true, "the residual stream, with the norms' gains folded away"},
                   {"heads", true, "the values of each attention head"},
                   {"products", true, "the input of layers that read a product, by an operator"},
+                  {"block", int64_t{0},
+                   "channels that are rotated together, where this divides them; 0: all, or a head",
+                   0, 1 << 20},
                   {"seed", int64_t{1}, "of the signs", 0, 1e15}}};
 };
 

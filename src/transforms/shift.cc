@@ -189,7 +189,7 @@ class Shifting {
 class Shift final : public Transform {
  public:
   const PartInfo& info() const override { return info_; }
-  bool needs_statistics() const override { return true; }
+  bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
     const std::vector<ChannelGroup> groups = find_channel_groups(network);

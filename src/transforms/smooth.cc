@@ -29,7 +29,7 @@ std::vector<float> largest_weights(const Network& network, const ChannelGroup& g
 class Smooth final : public Transform {
  public:
   const PartInfo& info() const override { return info_; }
-  bool needs_statistics() const override { return true; }
+  bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
     const std::vector<ChannelGroup> groups = find_channel_groups(network);
