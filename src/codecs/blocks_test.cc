@@ -300,6 +300,10 @@ TEST(Trellis, MatchesPublishedGaussianDistortion) {
   EXPECT_LE(error(3, "mul1"), 0.0180);
   EXPECT_LE(error(4, "mul1"), 0.0047);
   EXPECT_LE(error(1, "mcg"), 0.272);
+  EXPECT_LE(error(1, "lookup"), 0.272);
+  EXPECT_LE(error(2, "lookup"), 0.069);
+  EXPECT_LE(error(3, "lookup"), 0.0180);
+  EXPECT_LE(error(4, "lookup"), 0.0047);
   EXPECT_GE(error(2, "3inst"), 0.0625);
 }
 

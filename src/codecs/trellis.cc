@@ -28,6 +28,23 @@ TrellisLayout::TrellisLayout(const MatrixShape& shape_in, int bits_in, int64_t g
   total_bytes = scales_offset + round_up_to_vector(planes.panels * groups * 32);
 }
 
+alignas(64) const uint8_t TrellisLookup::kScramble[128] = {
+    141, 229, 118, 154, 139, 233, 125, 30,  18,  243, 50,  121, 9,   206, 198, 16,  36,  149, 212,
+    54,  44,  109, 80,  143, 108, 90,  55,  106, 19,  58,  74,  76,  104, 159, 227, 174, 65,  2,
+    68,  88,  127, 207, 171, 112, 15,  168, 31,  13,  20,  183, 172, 225, 157, 192, 119, 152, 8,
+    62,  205, 142, 129, 27,  165, 25,  133, 160, 51,  46,  123, 70,  34,  115, 194, 56,  7,   238,
+    57,  164, 100, 237, 222, 203, 114, 173, 248, 169, 66,  59,  69,  196, 240, 162, 52,  10,  144,
+    113, 47,  218, 77,  110, 85,  45,  22,  175, 216, 230, 38,  208, 184, 116, 197, 92,  132, 151,
+    101, 146, 178, 226, 120, 163, 246, 182, 105, 73,  213, 42,  193, 49};
+
+alignas(64) const uint8_t TrellisLookup::kMagnitude[128] = {
+    0,  0,  1,  1,  1,  2,  2,  3,  3,  3,  4,  4,  4,  5,  5,  5,  6,   6,  7,  7,  7,  8,
+    8,  9,  9,  9,  10, 10, 11, 11, 11, 12, 12, 13, 13, 13, 14, 14, 15,  15, 15, 16, 16, 17,
+    17, 18, 18, 19, 19, 19, 20, 20, 21, 21, 22, 22, 23, 23, 24, 24, 25,  25, 26, 26, 27, 27,
+    28, 28, 29, 29, 30, 30, 31, 31, 32, 33, 33, 34, 34, 35, 36, 36, 37,  37, 38, 39, 39, 40,
+    41, 42, 42, 43, 44, 45, 45, 46, 47, 48, 49, 49, 50, 51, 52, 53, 54,  55, 56, 57, 59, 60,
+    61, 62, 64, 65, 67, 68, 70, 72, 74, 76, 79, 81, 85, 88, 93, 99, 107, 127};
+
 namespace {
 
 std::vector<float> computed_values(const std::string& code) {
@@ -37,6 +54,12 @@ std::vector<float> computed_values(const std::string& code) {
       const uint32_t y = x * 0x83dcd12du;
       const uint32_t sum = (y & 255u) + (y >> 8 & 255u) + (y >> 16 & 255u) + (y >> 24);
       values[x] = (static_cast<float>(sum) - 510.0F) / 128.0F;
+      continue;
+    }
+    if (code == "lookup") {
+      const uint32_t y = x >> 8 ^ TrellisLookup::kScramble[x & 127u];
+      const float magnitude = static_cast<float>(TrellisLookup::kMagnitude[y & 127u]) / 64.0F;
+      values[x] = y >> 7 != 0 ? magnitude : -magnitude;
       continue;
     }
     const uint32_t y = code == "mcg" ? x * 0xcbac1fedu : x * 89226354u + 64248484u;
@@ -59,7 +82,8 @@ const std::vector<float>& trellis_values(const std::string& code) {
   static const std::vector<float> inst = computed_values("3inst");
   static const std::vector<float> mcg = computed_values("mcg");
   static const std::vector<float> mul1 = computed_values("mul1");
-  return code == "3inst" ? inst : code == "mcg" ? mcg : mul1;
+  static const std::vector<float> lookup = computed_values("lookup");
+  return code == "3inst" ? inst : code == "mcg" ? mcg : code == "mul1" ? mul1 : lookup;
 }
 
 namespace {
@@ -256,17 +280,17 @@ class TrellisCodec final : public Codec {
 
   PartInfo info_{
       .id = "trellis",
-      .summary = "closed paths through a trellis of 2^16 states, values computed, no table",
+      .summary = "closed paths through a trellis of 2^16 states, values computed",
       .source =
-          "Tseng et al. 2024 (QTIP), arXiv:2406.11235; code mul1: ExLlamaV3; differs: tiles "
-          "along rows",
+          "Tseng et al. 2024 (QTIP), arXiv:2406.11235; code mul1: ExLlamaV3; code lookup: our "
+          "own; differs: tiles along rows",
       .options = {{"bits", int64_t{2}, "bits per weight", 1, 4},
                   {"code",
                    std::string("3inst"),
                    "the function that computes values",
                    -1e300,
                    1e300,
-                   {"3inst", "mcg", "mul1"}},
+                   {"3inst", "mcg", "mul1", "lookup"}},
                   {"group", int64_t{0}, "columns that share a scale, a multiple of 256; 0: the row",
                    0, 1 << 20}}};
 };

@@ -57,7 +57,18 @@ struct TrellisLayout {
 //   3inst   y = 89226354 x + 64248484;  the sum of the two binary16 of (y & 8fff8fff) ^ 3b603b60
 //   mcg     the same with y = cbac1fed x
 //   mul1    y = 83dcd12d x;  (the sum of its four bytes - 510) / 128
-// Tseng et al. 2024 (QTIP), arXiv:2406.11235; multipliers: ExLlamaV3.
+//   lookup  y = (x >> 8) ^ kScramble[x & 127];  +- kMagnitude[y & 127] / 64, + if bit 7 of y is set
+// Tseng et al. 2024 (QTIP), arXiv:2406.11235; multipliers: ExLlamaV3. `lookup` is made for
+// processors that look up 64 bytes in tables of 128 at once: the new bits, scrambled, turn the high
+// byte's place among 256 levels, so that paths that meet have had values far from each other.
 const std::vector<float>& trellis_values(const std::string& code);
+
+struct TrellisLookup {
+  // The first half of a random permutation of 256 bytes, one of eight that were tried.
+  static const uint8_t kScramble[128];
+  // Means of a normal distribution in 128 intervals of equal probability, to the power 1.06 for
+  // longer tails, in units that make the largest 127.
+  static const uint8_t kMagnitude[128];
+};
 
 }  // namespace bitsmith

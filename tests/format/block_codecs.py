@@ -111,7 +111,27 @@ def decode_pvq(data, rows, columns, options):
     return result
 
 
+LOOKUP_SCRAMBLE = bytes.fromhex("""
+    8de5769a8be97d1e12f3327909cec6102495d4362c6d508f6c5a376a133a4a4c
+    689fe3ae410244587fcfab700fa81f0d14b7ace19dc07798083ecd8e811ba519
+    85a0332e7b462273c23807ee39a464eddecb72adf8a9423b45c4f0a2340a9071
+    2fda4d6e552d16afd8e626d0b874c55c84976592b2e278a3f6b66949d52ac131""")
+LOOKUP_MAGNITUDE = [
+    0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5,
+    6, 6, 7, 7, 7, 8, 8, 9, 9, 9, 10, 10, 11, 11, 11, 12,
+    12, 13, 13, 13, 14, 14, 15, 15, 15, 16, 16, 17, 17, 18, 18, 19,
+    19, 19, 20, 20, 21, 21, 22, 22, 23, 23, 24, 24, 25, 25, 26, 26,
+    27, 27, 28, 28, 29, 29, 30, 30, 31, 31, 32, 33, 33, 34, 34, 35,
+    36, 36, 37, 37, 38, 39, 39, 40, 41, 42, 42, 43, 44, 45, 45, 46,
+    47, 48, 49, 49, 50, 51, 52, 53, 54, 55, 56, 57, 59, 60, 61, 62,
+    64, 65, 67, 68, 70, 72, 74, 76, 79, 81, 85, 88, 93, 99, 107, 127]
+
+
 def trellis_value(name, x):
+    if name == "lookup":
+        y = x // 256 ^ LOOKUP_SCRAMBLE[x % 128]
+        magnitude = numpy.float32(LOOKUP_MAGNITUDE[y % 128] / 64)
+        return magnitude if y >= 128 else -magnitude
     if name == "mul1":
         y = x * 0x83dcd12d & 0xffffffff
         return numpy.float32((sum(y.to_bytes(4, "little")) - 510) / 128)

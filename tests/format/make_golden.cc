@@ -469,6 +469,18 @@ void write_trellis(const std::filesystem::path& folder) {
   file.write(folder / "trellis");
 }
 
+void write_trellis_lookup(const std::filesystem::path& folder) {
+  const nlohmann::json two_bits = {{"bits", 2}, {"code", "lookup"}};
+  Random random(2030);
+  GoldenFile file({17, 290}, make_encoded("trellis", two_bits, {17, 290}, random));
+  for (int bits = 1; bits <= 4; ++bits) {
+    file.linear(fmt::format("lookup.{}", bits), {3, 290},
+                make_encoded("trellis", {{"bits", bits}, {"code", "lookup"}, {"group", 256}},
+                             {3, 290}, random));
+  }
+  file.write(folder / "trellis_lookup");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -493,6 +505,7 @@ int main(int argc, char** argv) {
     write_outliers(argv[1]);
     write_parts(argv[1]);
     write_trellis(argv[1]);
+    write_trellis_lookup(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());
     return 1;

@@ -1,12 +1,13 @@
 // Speed of the linear kernels on the shape of TinyLlama-1.1B, beside what the machine can do.
 //
 //     kernels_bench [threads ...]
-//     kernels_bench codecs
+//     kernels_bench codecs [threads]
 //
 // Weights are random. Decode: all 22 layers and the head, one token, so that every weight comes
 // from memory. Prefill: one layer, 512 tokens, times 22. Only linear layers, without attention.
-// `codecs` compares decoding with other codecs to int4, in turn, by the processor time of one
-// thread, which other work on the machine disturbs least.
+// `codecs` compares decoding with other codecs to int4, in turn; with one thread (the default) by
+// its processor time, which other work on the machine disturbs least, with more by the clock.
+// BITSMITH_BENCH_SCHEME=int4 measures only codecs whose label has this in it.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -206,7 +207,7 @@ void bench(const std::vector<int>& thread_counts) {
   }
 }
 
-void bench_codecs() {
+void bench_codecs(int threads) {
   using nlohmann::json;
   const std::vector<Scheme> schemes = {
       Scheme("nf4", {{"group", 64}}),
@@ -232,16 +233,22 @@ void bench_codecs() {
       Scheme("vector", {{"dim", 2}}),
       Scheme("vector", {{"dim", 4}}),
       Scheme("vector", {{"dim", 8}, {"stages", 2}}),
+      Scheme("trellis", {{"bits", 2}, {"code", "lookup"}}),
+      Scheme("trellis", {{"bits", 3}, {"code", "lookup"}}),
+      Scheme("trellis", {{"bits", 4}, {"code", "lookup"}}),
       Scheme("trellis", {{"bits", 2}, {"code", "mul1"}}),
       Scheme("trellis", {{"bits", 3}, {"code", "mul1"}}),
       Scheme("trellis", {{"bits", 4}, {"code", "mul1"}}),
       Scheme("trellis", {{"bits", 2}, {"code", "3inst"}}),
       Scheme("trellis", {{"bits", 4}, {"code", "3inst"}})};
   const char* only = std::getenv("BITSMITH_BENCH_SCHEME");
-  ThreadPool pool(1);
+  ThreadPool pool(threads);
+  const auto seconds = [&](const std::function<void()>& run) {
+    return threads == 1 ? processor_seconds(run) : best_seconds(1, run);
+  };
   Model base(Scheme("int", {{"bits", 4}, {"group", 64}, {"symmetric", true}}));
-  fmt::print("target {}; 1 thread, processor time, best of 12 runs in turn with int4 g64 sym\n",
-             cpu_target());
+  fmt::print("target {}; {}, best of 12 runs in turn with int4 g64 sym\n", cpu_target(),
+             threads == 1 ? "1 thread, processor time" : fmt::format("{} threads", threads));
   fmt::print("{:28} {:>6} {:>6} {:>6} {:>6} {:>6} {:>8}  {}\n", "", "MB", "ms", "GB/s", "int4",
              "ratio", "prefill", "kernel");
   for (const Scheme& scheme : schemes) {
@@ -251,14 +258,14 @@ void bench_codecs() {
     double best_base = 1e30;
     const bool slow = model.kernel().starts_with("decoded");
     for (int i = 0; i < (slow ? 1 : 12); ++i) {
-      best_base = std::min(best_base, processor_seconds([&] { base.run(kLayers, 1, pool); }));
-      best = std::min(best, processor_seconds([&] { model.run(kLayers, 1, pool); }));
+      best_base = std::min(best_base, seconds([&] { base.run(kLayers, 1, pool); }));
+      best = std::min(best, seconds([&] { model.run(kLayers, 1, pool); }));
     }
     double prefill = 1e30;
     double prefill_base = 1e30;
     for (int i = 0; i < 2; ++i) {
-      prefill_base = std::min(prefill_base, processor_seconds([&] { base.run(1, 512, pool); }));
-      prefill = std::min(prefill, processor_seconds([&] { model.run(1, 512, pool); }));
+      prefill_base = std::min(prefill_base, seconds([&] { base.run(1, 512, pool); }));
+      prefill = std::min(prefill, seconds([&] { model.run(1, 512, pool); }));
     }
     const double rate = static_cast<double>(model.bytes()) / best * 1e-9;
     const double base_rate = static_cast<double>(base.bytes()) / best_base * 1e-9;
@@ -272,8 +279,8 @@ void bench_codecs() {
 }  // namespace bitsmith
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], "codecs") == 0) {
-    bitsmith::bench_codecs();
+  if (argc >= 2 && std::strcmp(argv[1], "codecs") == 0) {
+    bitsmith::bench_codecs(argc == 3 ? std::max(1, std::atoi(argv[2])) : 1);
     return 0;
   }
   std::vector<int> threads;

@@ -24,7 +24,8 @@ struct NumberJob {
   GroupScales scales;
   int64_t group_cols = 0;  // of weights
   int32_t offset = 0;
-  int radix_bits = 0;  // 7 or 8; 0: a number is one byte, below 128
+  static constexpr int kOneByte = -1;
+  int radix_bits = 0;  // 7 or 8; 0: a number is one byte, below 128; kOneByte: one below 256
   const Int8Activations* x = nullptr;
   int64_t tokens = 0;
   float* y = nullptr;  // [tokens][y_stride]
@@ -37,7 +38,7 @@ struct NumberJob {
   }
   // Bytes that a panel's numbers take: [quads, rounded up to 8][64] low ones, then high ones.
   int64_t plane_bytes() const { return ceil_div(quads(), 8) * 8 * CodePlanes::kVectorBytes; }
-  int64_t scratch_bytes() const { return plane_bytes() * (radix_bits != 0 ? 2 : 1) + 64; }
+  int64_t scratch_bytes() const { return plane_bytes() * (radix_bits > 0 ? 2 : 1) + 64; }
 };
 
 // The specification. For every row r and token t, with g running over the groups of activations in

@@ -78,7 +78,7 @@ HWY_NOINLINE void multiply_tile(const NumberJob& job, int64_t panel,
                                 const uint8_t* HWY_RESTRICT unpacked, const Tile& tile) {
   constexpr size_t kStep = kTokens % 4 == 0 ? 4 : 1;
   constexpr size_t kQuads = 8 / kGroups;
-  constexpr int kBits = kRadix == 8 ? 8 : 7;  // of a byte
+  constexpr int kBits = kRadix == 8 || kRadix == NumberJob::kOneByte ? 8 : 7;  // of a byte
   const BytesTag d8;
   const int64_t groups = job.x->groups;
   const int64_t groups_per_scale = job.groups_per_scale();
@@ -88,7 +88,7 @@ HWY_NOINLINE void multiply_tile(const NumberJob& job, int64_t panel,
     unroll<kTokens>([&](auto t) BITSMITH_UNROLLED { y[t] = hn::Zero(FloatsTag()); });
     ScaleCursor scales(job.scales, panel, part);
     const uint8_t* HWY_RESTRICT low = unpacked + part * kPartBytes;
-    const uint8_t* HWY_RESTRICT high = low + (kRadix != 0 ? job.plane_bytes() : 0);
+    const uint8_t* HWY_RESTRICT high = low + (kRadix > 0 ? job.plane_bytes() : 0);
     const int8_t* HWY_RESTRICT x = tile.codes;
     const float* HWY_RESTRICT x_scales = tile.scales;
     const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
@@ -108,7 +108,7 @@ HWY_NOINLINE void multiply_tile(const NumberJob& job, int64_t panel,
               sum[t] = dot4<kBits>(sum[t], w, load_quad(x + ((kFirst + t) * kQuads + i) * 4));
             });
           });
-          if constexpr (kRadix != 0) {
+          if constexpr (kRadix > 0) {
             Ints more[kStep];
             unroll<kStep>([&](auto t) BITSMITH_UNROLLED { more[t] = hn::Zero(IntsTag()); });
             unroll<kQuads>([&](auto i) BITSMITH_UNROLLED {

@@ -32,9 +32,10 @@ void multiply_panels(const TrellisJob& job, const PanelRange& range, uint8_t* /*
 #else
 
 // The numbers of a panel as NumberJob::plane_bytes() says.
+template <bool kHasHigh>
 void unpack_panel(const TrellisJob& job, int64_t panel, uint8_t* HWY_RESTRICT low) {
   const TrellisLayout& layout = *job.layout;
-  uint8_t* HWY_RESTRICT high = low + job.plane_bytes();
+  [[maybe_unused]] uint8_t* HWY_RESTRICT high = low + job.plane_bytes();
   const uint8_t* words = job.words + layout.word_offset(panel * TrellisLayout::kPanelRows, 0);
   const int bits = layout.bits;
   for (int64_t tile = 0; tile < layout.tiles; ++tile) {
@@ -59,7 +60,7 @@ void unpack_panel(const TrellisJob& job, int64_t panel, uint8_t* HWY_RESTRICT lo
         const int64_t col = tile * TrellisLayout::kTileCols + c;
         const int64_t at = col / 4 * 64 + row * 4 + col % 4;
         low[at] = static_cast<uint8_t>(number);
-        high[at] = static_cast<uint8_t>(number >> TrellisJob::kRadixBits);
+        if constexpr (kHasHigh) high[at] = static_cast<uint8_t>(number >> TrellisJob::kRadixBits);
       }
     }
     words += layout.tile_words() * 64;
@@ -139,9 +140,17 @@ struct StateBits {
 template <int kBits>
 constexpr StateBits<kBits> kStateBits;
 
+// The sums of 16 rows, which come in two vectors, of which each 64 bits hold two sums of a row.
+HWY_INLINE Ints add_rows(const __m512i* HWY_RESTRICT dots, int32_t more) {
+  const __m512 first = _mm512_castsi512_ps(dots[0]);
+  const __m512 second = _mm512_castsi512_ps(dots[1]);
+  const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0x88));
+  const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0xdd));
+  return hn::Add(Ints{_mm512_add_epi32(even, odd)}, hn::Set(IntsTag(), more));
+}
+
 // The same for mul1, whose values are sums of bytes: y = x * (a * 2^16 + b) in halves of 16 bits,
-// 32 states at a time, since products of 32 bits are slow. Rows come in two vectors, of which each
-// 64 bits hold two sums of a row.
+// 32 states at a time.
 template <int kBits>
 struct BytesDot {
   static constexpr size_t kRepeatedBytes = 2;
@@ -170,13 +179,73 @@ struct BytesDot {
         dots[half] = _mm512_dpbusd_epi32(dots[half], high, activations);
       });
     });
-    const __m512 first = _mm512_castsi512_ps(dots[0]);
-    const __m512 second = _mm512_castsi512_ps(dots[1]);
-    const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0x88));
-    const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0xdd));
-    return hn::Add(Ints{_mm512_add_epi32(even, odd)},
-                   hn::Set(IntsTag(), neg_sum * TrellisJob::kByteOffset));
+    return add_rows(dots, neg_sum * TrellisJob::kByteOffset);
   }
+};
+
+// Where the states of 8 columns lie in the 64 bits of a row that end with the word of their last
+// bit: the high bytes, and the low ones.
+template <int kBits>
+struct StateBytes {
+  alignas(64) uint8_t high[4][64] = {};
+  alignas(64) uint8_t low[4][64] = {};
+  constexpr StateBytes() {
+    for (int octet = 0; octet < 4; ++octet) {
+      for (int i = 0; i < 64; ++i) {
+        const int end = (octet * 8 + i % 8 + 1) * kBits;
+        low[octet][i] = static_cast<uint8_t>(32 * (word_of(octet) + 1) - end);
+        high[octet][i] = static_cast<uint8_t>(low[octet][i] + 8);
+      }
+    }
+  }
+  static constexpr int word_of(int octet) { return ((octet + 1) * 8 * kBits - 1) / 32; }
+};
+template <int kBits>
+constexpr StateBytes<kBits> kStateBytes;
+
+// The same for lookup, 64 states at a time: each 64 bits hold 8 columns of a row.
+template <int kBits>
+struct LookupDot {
+  static constexpr size_t kRepeatedBytes = 1;
+
+  HWY_INLINE LookupDot() {
+    for (int half = 0; half < 2; ++half) {
+      scramble[half] = _mm512_load_si512(TrellisLookup::kScramble + half * 64);
+      const __m512i magnitude = _mm512_load_si512(TrellisLookup::kMagnitude + half * 64);
+      below[half] = _mm512_sub_epi8(_mm512_set1_epi8(static_cast<char>(0x80)), magnitude);
+    }
+  }
+
+  HWY_INLINE Ints operator()(const __m512i* HWY_RESTRICT words, __m512i before,
+                             const uint8_t* HWY_RESTRICT x, int32_t neg_sum) const {
+    __m512i dots[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    unroll<4>([&](auto octet) BITSMITH_UNROLLED {
+      constexpr int kWord = StateBytes<kBits>::word_of(static_cast<int>(decltype(octet)::value));
+      const __m512i word = words[kWord];
+      const __m512i previous = kWord == 0 ? before : words[kWord == 0 ? 0 : kWord - 1];
+      const __m512i rows[2] = {_mm512_unpacklo_epi32(word, previous),
+                               _mm512_unpackhi_epi32(word, previous)};
+      int64_t x8;
+      std::memcpy(&x8, x + octet * 8, sizeof(x8));
+      unroll<2>([&](auto half) BITSMITH_UNROLLED {
+        const __m512i high = _mm512_multishift_epi64_epi8(
+            _mm512_load_si512(kStateBytes<kBits>.high[octet]), rows[half]);
+        const __m512i low = _mm512_multishift_epi64_epi8(
+            _mm512_load_si512(kStateBytes<kBits>.low[octet]), rows[half]);
+        const __m512i level =
+            _mm512_xor_si512(high, _mm512_permutex2var_epi8(scramble[0], low, scramble[1]));
+        // 128 - magnitude, or, with bit 7, 128 + magnitude.
+        const __m512i number = _mm512_permutex2var_epi8(below[0], level, below[1]);
+        const __m512i numbers = _mm512_mask_sub_epi8(number, _mm512_movepi8_mask(level),
+                                                     _mm512_setzero_si512(), number);
+        dots[half] = _mm512_dpbusd_epi32(dots[half], numbers, _mm512_set1_epi64(x8));
+      });
+    });
+    return add_rows(dots, neg_sum * TrellisJob::kLookupOffset);
+  }
+
+  __m512i scramble[2];
+  __m512i below[2];
 };
 
 // One token; kStreams panels are read side by side, as in int_panels.cc.
@@ -190,6 +259,7 @@ HWY_NOINLINE void multiply_token(const TrellisJob& job, int64_t panel, int64_t d
   const int64_t stride = distance * layout.row_words * 64;
   const int64_t groups_per_scale = job.groups_per_scale();
   int64_t left = 0;  // groups of activations that the scale is still for
+  const DotProduct product;
   ScaleCursor scales[kStreams];
   Floats scale[kStreams];
   __m512i before[kStreams];
@@ -217,7 +287,7 @@ HWY_NOINLINE void multiply_token(const TrellisJob& job, int64_t panel, int64_t d
         prefetch_far(mine + i * 64 + 1024);
         w[i] = _mm512_loadu_si512(mine + i * 64);
       });
-      const Ints dot = DotProduct()(w, before[s], x, tile.neg_sums[g]);
+      const Ints dot = product(w, before[s], x, tile.neg_sums[g]);
       before[s] = w[kBits - 1];
       if (fresh) scale[s] = scales[s].next();
       y[s] = add_dot(dot, scale[s], tile.scales[g], y[s]);
@@ -245,8 +315,10 @@ void multiply_token_bits(const TrellisJob& job, const PanelRange& range) {
       return multiply_token_panels<kBits, HalvesDot<false, kBits>>(job, range);
     case TrellisJob::Code::kMcg:
       return multiply_token_panels<kBits, HalvesDot<true, kBits>>(job, range);
-    default:
+    case TrellisJob::Code::kMul1:
       return multiply_token_panels<kBits, BytesDot<kBits>>(job, range);
+    default:
+      return multiply_token_panels<kBits, LookupDot<kBits>>(job, range);
   }
 }
 
@@ -268,8 +340,13 @@ void multiply_panels(const TrellisJob& job, const PanelRange& range, uint8_t* sc
   }
 #endif
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
-    unpack_panel(job, panel, scratch);
-    multiply_blocks<TrellisJob::kRadixBits, 1>(job, range, panel, scratch);
+    if (job.radix_bits == TrellisJob::kOneByte) {
+      unpack_panel<false>(job, panel, scratch);
+      multiply_blocks<TrellisJob::kOneByte, 1>(job, range, panel, scratch);
+    } else {
+      unpack_panel<true>(job, panel, scratch);
+      multiply_blocks<TrellisJob::kRadixBits, 1>(job, range, panel, scratch);
+    }
   }
 }
 

@@ -23,7 +23,7 @@ class TrellisKernel : public CodecKernelTest {
 };
 
 TEST_P(TrellisKernel, EveryCodeAndWidth) {
-  for (const std::string code : {"3inst", "mcg", "mul1"}) {
+  for (const std::string code : {"3inst", "mcg", "mul1", "lookup"}) {
     for (int bits = 1; bits <= 4; ++bits) {
       check_random({33, 544}, bits, code, 256, {1, 2, 17});
     }
@@ -33,6 +33,7 @@ TEST_P(TrellisKernel, EveryCodeAndWidth) {
 // Several streams of panels, and panels that are left over.
 TEST_P(TrellisKernel, ManyPanels) {
   check_random({205, 320}, 2, "mul1", 0, {1});
+  check_random({205, 320}, 4, "lookup", 0, {1});
   check_random({205, 320}, 3, "3inst", 0, {1});
 }
 
@@ -40,6 +41,7 @@ TEST_P(TrellisKernel, EdgeShapes) {
   for (const int64_t rows : {1, 16, 17}) {
     for (const int64_t cols : {1, 31, 33, 255, 256, 257, 300}) {
       check_random({rows, cols}, 2, "mul1", 0, {1, 5});
+      check_random({rows, cols}, 3, "lookup", 256, {1, 5});
       check_random({rows, cols}, 3, "3inst", 256, {1, 16});
     }
   }
