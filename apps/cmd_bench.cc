@@ -21,6 +21,7 @@ namespace {
 
 struct BenchOptions {
   std::string model;
+  double read_bits = 0;
   std::vector<int> threads;
   SpeedOptions speed;
   int64_t batch = 64;
@@ -106,6 +107,7 @@ void bench_images(const Model& model, const std::vector<int>& threads,
 void bench(const BenchOptions& options) {
   catch_interrupts();
   Model model = open_model(options.model);
+  apply_read_bits(model, options.read_bits);
   std::vector<int> threads = options.threads;
   if (threads.empty()) {
     threads = {1};
@@ -158,6 +160,7 @@ void add_bench(CLI::App& app) {
       ->add_option("MODEL", options->model,
                    "a bitsmith file, a GGUF file, a Hugging Face folder or an ONNX file")
       ->required();
+  add_read_bits_option(*command, options->read_bits);
   command->add_option("--threads", options->threads, "numbers of threads (default: 1 and all)")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024));

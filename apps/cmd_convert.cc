@@ -21,6 +21,7 @@ namespace {
 
 struct ConvertOptions {
   std::string model;
+  double read_bits = 0;
   ConvertRequest request;
   std::string output;
   bool json = false;
@@ -75,6 +76,7 @@ void print(const ConvertOptions& options, const ConvertReport& report) {
 void run_convert(ConvertOptions& options) {
   catch_interrupts();
   Model model = open_model(options.model);
+  apply_read_bits(model, options.read_bits);
   settle_buffers(model);
   TerminalProgress terminal;
   SilentProgress silent;
@@ -106,15 +108,20 @@ void add_convert(CLI::App& app) {
       "  bitsmith convert model.gguf model.bitsmith\n"
       "  bitsmith convert model.gguf folder --format awq\n"
       "  bitsmith convert small.bitsmith folder         numbers that every engine reads\n"
+      "  bitsmith convert eight.bitsmith four.bitsmith --read-bits 4.5\n"
       "Codes stay the codes they are where both formats have them; what has no place becomes "
       "float32,\n"
       "which loses nothing, or float16 with --lossy. Nothing is quantized anew: `bitsmith export "
       "--type`\n"
-      "and `bitsmith compress` do that.");
+      "and `bitsmith compress` do that. With --read-bits the input is read at fewer bits than it "
+      "has:\n"
+      "integer codes are rounded again, sums of codes lose their last terms, everything else "
+      "stays.");
   command
       ->add_option("MODEL", options->model,
                    "a bitsmith file, GGUF file or Hugging Face folder, also of GPTQ, AWQ or others")
       ->required();
+  add_read_bits_option(*command, options->read_bits);
   command->add_option("OUTPUT", options->output, "a file *.gguf or *.bitsmith, or a folder")
       ->required();
   command->add_option(

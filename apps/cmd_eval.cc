@@ -21,6 +21,7 @@ namespace {
 
 struct EvalOptions {
   std::string model;
+  double read_bits = 0;
   std::string text;
   std::string against;
   ImageOptions images;
@@ -74,7 +75,7 @@ void evaluate_command(const EvalOptions& options) {
   TerminalProgress bar;
   SilentProgress silent;
   Progress& progress = options.quiet ? static_cast<Progress&>(silent) : bar;
-  const Model model = open_model(options.model);
+  Model model = open_model(options.model);
   std::optional<Model> original;
   if (!options.against.empty()) original = open_model(options.against);
   const bool is_language = is_language_model(model.graph);
@@ -85,6 +86,7 @@ void evaluate_command(const EvalOptions& options) {
   }
   if (!options.images.images.empty()) {
     verify(model, progress);
+    apply_read_bits(model, options.read_bits);
     if (original) verify(*original, progress);
     evaluate_images(model, original ? &*original : nullptr, options.images, options.products,
                     options.threads, options.json, progress);
@@ -96,6 +98,7 @@ void evaluate_command(const EvalOptions& options) {
   const int64_t context = options.context > 0 ? options.context : default_context(model);
   const Windows windows = cut_windows(*tokenizer, read_text(options.text), context, options.tokens);
   verify(model, progress);
+  apply_read_bits(model, options.read_bits);
   if (original) verify(*original, progress);
 
   ThreadPool pool(options.threads);
@@ -126,18 +129,23 @@ void add_eval(CLI::App& app) {
       "Examples:\n"
       "  bitsmith eval small.bitsmith --text treasure_island.txt\n"
       "  bitsmith eval small.bitsmith --text treasure_island.txt --against models/classics-7m\n"
+      "  bitsmith eval eight.bitsmith --text treasure_island.txt --read-bits 4.5\n"
       "  bitsmith eval net.onnx --images cifar-10-batches-bin --preprocess cifar10\n"
       "  bitsmith eval net.onnx --images photos.tar --resize 256 --crop 224 --json\n"
       "\n"
       "The text is cut into windows of --context tokens that do not overlap; the first token of\n"
       "each is not scored. Error bars are one standard error, with windows or images as the unit.\n"
       "--json also counts every class.\n"
-      "Checksums of .bitsmith files are compared first.\n\n" +
+      "Checksums of .bitsmith files are compared first.\n"
+      "--read-bits measures what the file is when it is read at fewer bits; bitsmith convert, "
+      "with\n"
+      "the same option, writes that.\n\n" +
       std::string(kImageHelp));
   command
       ->add_option("MODEL", options->model,
                    "a bitsmith file, a GGUF file, a Hugging Face folder or an ONNX file")
       ->required();
+  add_read_bits_option(*command, options->read_bits);
   CLI::Option* text = command->add_option("--text", options->text, "plain text to measure on");
   CLI::Option* images = add_image_options(*command, options->images);
   text->excludes(images);

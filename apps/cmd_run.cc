@@ -23,6 +23,7 @@ namespace {
 
 struct RunOptions {
   std::string model;
+  double read_bits = 0;
   std::string prompt;
   int64_t tokens = 128;
   SamplerOptions sampler{.temperature = 0.8, .top_p = 0.95, .top_k = 0, .seed = 0};
@@ -63,6 +64,7 @@ void print_stats(size_t prompt, double prompt_seconds, int64_t made, double seco
 void run(const RunOptions& options) {
   catch_interrupts();
   Model model = open_model(options.model);
+  apply_read_bits(model, options.read_bits);
   const auto tokenizer = tokenizer_of(model);
   const std::vector<TokenId> eos = end_tokens(model, *tokenizer);
   const std::vector<TokenId> prompt = encode_prompt(*tokenizer, options);
@@ -131,6 +133,7 @@ void add_run(CLI::App& app) {
   command
       ->add_option("MODEL", options->model, "a bitsmith file, a GGUF file or a Hugging Face folder")
       ->required();
+  add_read_bits_option(*command, options->read_bits);
   command->add_option("PROMPT", options->prompt, "the text to go on from; - reads standard input")
       ->required();
   command->add_option("-n,--tokens", options->tokens, "write at most this many tokens")

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "formats/readings.h"
+#include "program.h"
+
 namespace bitsmith {
 
 std::optional<int64_t> context_limit(const Model& model) {
@@ -29,6 +32,17 @@ std::vector<TokenId> end_tokens(const Model& model, const Tokenizer& tokenizer) 
     add(*found);
   }
   return tokens;
+}
+
+void add_read_bits_option(CLI::App& command, double& bits) {
+  command
+      .add_option("--read-bits", bits,
+                  "read nested codes at no more bits per weight, scales included")
+      ->check(number_from(1, 32));
+}
+
+void apply_read_bits(Model& model, double bits) {
+  if (bits > 0) read_at_fewer_bits(model, bits);
 }
 
 double bits_per_weight(uint64_t bytes, int64_t weights) {

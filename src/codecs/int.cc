@@ -4,7 +4,9 @@
 
 #include "codecs/int_fit.h"
 #include "codecs/int_layout.h"
+#include "codecs/int_reading.h"
 #include "codecs/int_symbols.h"
+#include "codecs/nested.h"
 #include "core/error.h"
 #include "tensor/dtype.h"
 
@@ -89,7 +91,7 @@ class IntEncoder final : public Encoder {
   std::vector<float> zeros_;
 };
 
-class IntCodec final : public Codec {
+class IntCodec final : public Codec, public NestedCodec {
  public:
   const PartInfo& info() const override { return info_; }
 
@@ -139,6 +141,27 @@ class IntCodec final : public Codec {
                      reinterpret_cast<uint8_t*>(bytes.data()));
   }
 
+  // The same groups at every width down to 2 bits.
+  std::vector<Scheme> readings(const Options& options) const override {
+    std::vector<Scheme> result;
+    nlohmann::json json = options.to_json();
+    for (int64_t bits = options.integer("bits") - 1; bits >= 2; --bits) {
+      json["bits"] = bits;
+      result.emplace_back(info_.id, json);
+    }
+    return result;
+  }
+
+  void read_as(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
+               const Scheme& reading, std::span<std::byte> out) const override {
+    const IntLayout from = layout_of(shape, options);
+    const IntLayout to = layout_of(shape, reading.options);
+    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(from.total_bytes) &&
+                    out.size() == static_cast<size_t>(to.total_bytes));
+    read_int_codes(from, reinterpret_cast<const uint8_t*>(bytes.data()), to,
+                   reinterpret_cast<uint8_t*>(out.data()));
+  }
+
   ProductCost product_cost(const Options& options) const override {
     return {.bits = static_cast<int>(options.integer("bits"))};
   }
@@ -154,7 +177,9 @@ class IntCodec final : public Codec {
   PartInfo info_{
       .id = "int",
       .summary = "uniform integers with a binary16 scale, and a zero point, per group of a row",
-      .source = "Jacob et al. 2018, arXiv:1712.05877; groups: Yao et al. 2022, arXiv:2206.01861",
+      .source =
+          "Jacob et al. 2018, arXiv:1712.05877; groups: Yao et al. 2022, arXiv:2206.01861; read at "
+          "fewer bits: Huang et al. 2025 (Double Rounding), arXiv:2502.01199",
       .options = {
           {"bits", int64_t{4}, "bits per code", 1, 8},
           {"group", int64_t{64}, "columns that share a scale; 0: the whole row", 0, 1 << 20},

@@ -1,12 +1,14 @@
 // Codec `int`: layout drawn by hand, exact values, distortion against theory, laws.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 
 #include "codecs/codec_testing.h"
 #include "codecs/int_fit.h"
 #include "codecs/int_layout.h"
+#include "codecs/nested.h"
 #include "tensor/dtype.h"
 
 namespace bitsmith {
@@ -196,6 +198,56 @@ TEST(IntCodec, Labels) {
   EXPECT_EQ(int_scheme(4, 64).label(), "int4 g64");
   EXPECT_EQ(int_scheme(4, 64, true).label(), "int4 g64 sym");
   EXPECT_EQ(int_scheme(8, 0).label(), "int8 row");
+}
+
+// Read at fewer bits, codes are rounded again: by hand, and nearly as good as codes of those bits.
+TEST(IntCodec, ReadsAtFewerBits) {
+  ThreadPool pool(2);
+  const auto& nested = dynamic_cast<const NestedCodec&>(*int_scheme(8, 64, true).codec);
+  EXPECT_TRUE(nested.readings(int_scheme(2, 64, true).options).empty());
+  const MatrixShape shape{33, 300};
+  const auto weights = testing::normal_weights(33 * 300, 5);
+  for (const bool symmetric : {false, true}) {
+    const Scheme whole = int_scheme(8, 32, symmetric);
+    const auto encoded = testing::encode(whole, shape, weights, pool);
+    const std::vector<Scheme> readings = nested.readings(whole.options);
+    ASSERT_EQ(readings.size(), 6u);
+    for (const Scheme& reading : readings) {
+      SCOPED_TRACE(reading.label());
+      std::vector<std::byte> bytes(reading.codec->encoded_bytes(shape, reading.options),
+                                   std::byte{0xaa});
+      nested.read_as(shape, whole.options, encoded.bytes, reading, bytes);
+      const auto values = testing::decode(reading, shape, bytes, 0, shape.rows);
+      const auto bits = static_cast<int>(reading.options.integer("bits"));
+      const IntLayout from(shape, 8, 32, symmetric);
+      const IntLayout to(shape, bits, 32, symmetric);
+      const auto* in = reinterpret_cast<const uint8_t*>(encoded.bytes.data());
+      const auto* out = reinterpret_cast<const uint8_t*>(bytes.data());
+      for (int64_t row = 0; row < shape.rows; ++row) {
+        for (int64_t col = 0; col < shape.cols; ++col) {
+          const float step = to.scale(out, row, col / 32);
+          EXPECT_EQ(step, from.scale(in, row, col / 32) * std::ldexp(1.0F, 8 - bits));
+          const auto at = static_cast<size_t>(row * shape.cols + col);
+          const float zero = to.zero(out, row, col / 32);
+          const float steps = std::floor(encoded.values[at] / step + 0.5F);
+          const float nearest =
+              std::clamp(steps, -zero, std::ldexp(1.0F, bits) - 1.0F - zero) * step;
+          EXPECT_EQ(values[at], nearest);
+        }
+      }
+      // With m codes in one, rounding twice leaves (m² + 2 + 1) / m² times the error of rounding
+      // once, if codes are spread evenly. One end of the range is clamped by half a step: m codes
+      // around 0 make a range of 2^bits steps, which has 2^bits + 1 numbers; `symmetric` clamps
+      // it anyway.
+      const auto direct = testing::encode(reading, shape, weights, pool).values;
+      const double m = std::ldexp(1.0, 8 - bits);
+      EXPECT_LT(testing::relative_mse(weights, values), (bits == 2   ? 1.5
+                                                         : symmetric ? 1.15
+                                                                     : 1.35) *
+                                                            (1 + 3 / (m * m)) *
+                                                            testing::relative_mse(weights, direct));
+    }
+  }
 }
 
 }  // namespace

@@ -41,8 +41,8 @@ TEST(Salient, BitsPerWeightAreExact) {
     return 8.0 * static_cast<double>(scheme.codec->encoded_bytes({4096, 4096}, scheme.options)) /
            (4096.0 * 4096.0);
   };
-  // Columns are filled to whole quads: 819 to 820 and 3277 to 3296 (vectors of 32 columns for one
-  // bit, of 8 for four); a binary16 and a zero point for the row, a binary16; a bit per column.
+  // Columns are filled to whole vectors: 819 to 824 and 3277 to 3296 (32 columns of one bit,
+  // 8 of four); a binary16 and a zero point for the row, a binary16; a bit per column.
   const double int4 = 824 * 4 + 16 + 4;
   const double signs = 3296 + 16;
   EXPECT_DOUBLE_EQ(bpw(salient(0.2, R"({"codec":"int","options":{"bits":4,"group":0}})", kSigns)),

@@ -556,6 +556,29 @@ class CommandLine(unittest.TestCase):
         self.assertIn("names no format", self.fails(2, "convert", at("awq"), at("x.foo")))
         self.assertIn("gptq", self.fails(3, "convert", at("awq"), at("x"), "--format", "exl9"))
 
+    @needs_compiler
+    def test_reads_at_fewer_bits(self):
+        at = lambda name: os.path.join(self.folder, name)
+        self.works("compress", self.model, "--recipe", "double-rounding", "-o", at("eight.bitsmith"),
+                   "--quiet")
+        text = self.works("convert", at("eight.bitsmith"), at("four.bitsmith"), "--read-bits", "5.4",
+                          "--json", "--quiet")
+        self.assertEqual({t["to"] for t in json.loads(text)["tensors"]}, {"int4 g32 sym", "f32"})
+        self.works("inspect", at("four.bitsmith"), "--verify")
+
+        def evaluate(name, *more):
+            return json.loads(self.works("eval", at(name), "--text", self.text, "--json", *more))
+        whole = evaluate("eight.bitsmith")
+        read = evaluate("eight.bitsmith", "--read-bits", "5.4")
+        self.assertEqual(read, {**evaluate("four.bitsmith"), "model": read["model"]})
+        self.assertEqual(read["model"]["perplexity"],
+                         evaluate("four.bitsmith")["model"]["perplexity"])
+        self.assertLess(read["model"]["parameter_bytes"], 0.6 * whole["model"]["parameter_bytes"])
+        self.works("run", at("eight.bitsmith"), "a", "-n", "2", "--read-bits", "3")
+        self.assertIn("bits per weight, scales included, when read as int2", self.fails(
+            2, "run", at("eight.bitsmith"), "a", "--read-bits", "2"))
+        self.assertIn("int, sum", self.fails(5, "run", self.model, "a", "--read-bits", "4"))
+
     def test_export_onnx(self):
         net = os.path.join(self.folder, "export-me.onnx")
         path = os.path.join(self.folder, "exported.onnx")

@@ -456,6 +456,21 @@ void write_parts(const std::filesystem::path& folder) {
   file.write(folder / "parts_rans");
 }
 
+// Parts whose codes are worth an entropy coder.
+void write_parts_streams(const std::filesystem::path& folder) {
+  const std::string bf16 = R"({"codec":"bf16","options":{}})";
+  const std::string int5 = R"({"codec":"int","options":{"bits":5,"group":0,"symmetric":false}})";
+  Random random(2044);
+  GoldenFile file({90, 70},
+                  make_encoded("salient", {{"fraction", 0.3}, {"salient", bf16}, {"inner", int5}},
+                               {90, 70}, random));
+  file.linear(
+      "sum", {90, 70},
+      make_encoded("sum", {{"inner", fmt::format("[{},{}]", bf16, int5)}}, {90, 70}, random));
+  file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get("rans");
+  file.write(folder / "parts_streams");
+}
+
 void write_trellis(const std::filesystem::path& folder) {
   Random random(2029);
   GoldenFile file({17, 290}, make_encoded("trellis", {{"bits", 2}}, {17, 290}, random));
@@ -504,6 +519,7 @@ int main(int argc, char** argv) {
     write_masks_entropy(argv[1]);
     write_outliers(argv[1]);
     write_parts(argv[1]);
+    write_parts_streams(argv[1]);
     write_trellis(argv[1]);
     write_trellis_lookup(argv[1]);
   } catch (const std::exception& error) {
