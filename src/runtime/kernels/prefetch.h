@@ -13,4 +13,9 @@ __attribute__((always_inline)) inline void prefetch_far(const uint8_t* address) 
   __builtin_prefetch(address, 0, 2);
 }
 
+// The same into the first level, for kernels that compute longer than memory takes.
+__attribute__((always_inline)) inline void prefetch_near(const uint8_t* address) {
+  __builtin_prefetch(address, 0, 3);
+}
+
 }  // namespace bitsmith

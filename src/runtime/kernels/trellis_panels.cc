@@ -140,14 +140,21 @@ struct StateBits {
 template <int kBits>
 constexpr StateBits<kBits> kStateBits;
 
-// The sums of 16 rows, which come in two vectors, of which each 64 bits hold two sums of a row.
-HWY_INLINE Ints add_rows(const __m512i* HWY_RESTRICT dots, int32_t more) {
-  const __m512 first = _mm512_castsi512_ps(dots[0]);
-  const __m512 second = _mm512_castsi512_ps(dots[1]);
-  const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0x88));
-  const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0xdd));
-  return hn::Add(Ints{_mm512_add_epi32(even, odd)}, hn::Set(IntsTag(), more));
-}
+// Sums of 16 rows that begin with the same number, in two vectors, of which each 64 bits hold two
+// sums of a row.
+struct RowSums {
+  HWY_INLINE explicit RowSums(int32_t start) {
+    dots[0] = dots[1] = _mm512_maskz_set1_epi32(0x5555, start);
+  }
+  HWY_INLINE Ints rows() const {
+    const __m512 first = _mm512_castsi512_ps(dots[0]);
+    const __m512 second = _mm512_castsi512_ps(dots[1]);
+    const __m512i even = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0x88));
+    const __m512i odd = _mm512_castps_si512(_mm512_shuffle_ps(first, second, 0xdd));
+    return Ints{_mm512_add_epi32(even, odd)};
+  }
+  __m512i dots[2];
+};
 
 // The same for mul1, whose values are sums of bytes: y = x * (a * 2^16 + b) in halves of 16 bits,
 // 32 states at a time.
@@ -159,7 +166,7 @@ struct BytesDot {
                              const uint8_t* HWY_RESTRICT x, int32_t neg_sum) const {
     const __m512i a = _mm512_set1_epi16(static_cast<int16_t>(0x83dcu));
     const __m512i b = _mm512_set1_epi16(static_cast<int16_t>(0xd12du));
-    __m512i dots[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    RowSums sums(neg_sum * TrellisJob::kByteOffset);
     unroll<8>([&](auto quad) BITSMITH_UNROLLED {
       constexpr int kWord = StateBits<kBits>::word_of(static_cast<int>(decltype(quad)::value));
       const __m512i word = words[kWord];
@@ -175,11 +182,11 @@ struct BytesDot {
         const __m512i low = _mm512_mullo_epi16(state, b);
         const __m512i high =
             _mm512_add_epi16(_mm512_mulhi_epu16(state, b), _mm512_mullo_epi16(state, a));
-        dots[half] = _mm512_dpbusd_epi32(dots[half], low, activations);
-        dots[half] = _mm512_dpbusd_epi32(dots[half], high, activations);
+        sums.dots[half] = _mm512_dpbusd_epi32(sums.dots[half], low, activations);
+        sums.dots[half] = _mm512_dpbusd_epi32(sums.dots[half], high, activations);
       });
     });
-    return add_rows(dots, neg_sum * TrellisJob::kByteOffset);
+    return sums.rows();
   }
 };
 
@@ -218,7 +225,7 @@ struct LookupDot {
 
   HWY_INLINE Ints operator()(const __m512i* HWY_RESTRICT words, __m512i before,
                              const uint8_t* HWY_RESTRICT x, int32_t neg_sum) const {
-    __m512i dots[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    RowSums sums(neg_sum * TrellisJob::kLookupOffset);
     unroll<4>([&](auto octet) BITSMITH_UNROLLED {
       constexpr int kWord = StateBytes<kBits>::word_of(static_cast<int>(decltype(octet)::value));
       const __m512i word = words[kWord];
@@ -238,10 +245,10 @@ struct LookupDot {
         const __m512i number = _mm512_permutex2var_epi8(below[0], level, below[1]);
         const __m512i numbers = _mm512_mask_sub_epi8(number, _mm512_movepi8_mask(level),
                                                      _mm512_setzero_si512(), number);
-        dots[half] = _mm512_dpbusd_epi32(dots[half], numbers, _mm512_set1_epi64(x8));
+        sums.dots[half] = _mm512_dpbusd_epi32(sums.dots[half], numbers, _mm512_set1_epi64(x8));
       });
     });
-    return add_rows(dots, neg_sum * TrellisJob::kLookupOffset);
+    return sums.rows();
   }
 
   __m512i scramble[2];
@@ -284,7 +291,7 @@ HWY_NOINLINE void multiply_token(const TrellisJob& job, int64_t panel, int64_t d
       if (starts) before[s] = _mm512_loadu_si512(mine + last * 64);
       __m512i w[kBits];
       unroll<kBits>([&](auto i) BITSMITH_UNROLLED {
-        prefetch_far(mine + i * 64 + 1024);
+        prefetch_near(mine + i * 64 + 1024);
         w[i] = _mm512_loadu_si512(mine + i * 64);
       });
       const Ints dot = product(w, before[s], x, tile.neg_sums[g]);
