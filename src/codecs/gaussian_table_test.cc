@@ -45,6 +45,8 @@ const std::vector<Row>& rows() {
       {"nvfp4", {{"rule", "amax"}}, 0, 0.00904},
       {"nvfp4", {{"rule", "four_over_six"}}, 0, 0.00755},
       {"nvfp4", {{"rule", "best"}}, 0, 0.00659},
+      {"bipolar", {{"bits", 2}, {"group", 64}}, 20},
+      {"bipolar", {{"bits", 4}, {"group", 64}}, 20},
       {"pot", {{"bits", 4}, {"group", 64}}, 20},
       {"pot", {{"bits", 3}, {"zero", false}, {"group", 64}}, 20},
       {"apot", {{"bits", 4}, {"group", 64}}, 20},

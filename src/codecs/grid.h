@@ -91,6 +91,7 @@ class GridCodec : public Codec, public LevelCodec {
 
  protected:
   virtual GridFormat format(const Options& options) const = 0;
+  GroupedLayout layout(const MatrixShape& shape, const GridFormat& format) const;
 
  private:
   // What the header of a tensor's bytes says.
@@ -99,7 +100,6 @@ class GridCodec : public Codec, public LevelCodec {
     size_t grid = 0;
   };
   static Header read_header(const GridFormat& format, const uint8_t* in);
-  GroupedLayout layout(const MatrixShape& shape, const GridFormat& format) const;
 };
 
 // The levels of two's sign-magnitude codes: the highest bit of `bits` is the sign; magnitudes[m]

@@ -577,7 +577,7 @@ class CommandLine(unittest.TestCase):
         self.works("run", at("eight.bitsmith"), "a", "-n", "2", "--read-bits", "3")
         self.assertIn("bits per weight, scales included, when read as int2", self.fails(
             2, "run", at("eight.bitsmith"), "a", "--read-bits", "2"))
-        self.assertIn("int, sum", self.fails(5, "run", self.model, "a", "--read-bits", "4"))
+        self.assertIn("bipolar, int, sum", self.fails(5, "run", self.model, "a", "--read-bits", "4"))
 
     def test_export_onnx(self):
         net = os.path.join(self.folder, "export-me.onnx")

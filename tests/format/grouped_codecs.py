@@ -228,6 +228,8 @@ DECODERS = {
     "mxint": grid_decoder(lambda o: mxint_levels(o["bits"]), group=32, scale="e8m0"),
     "bfp": grid_decoder(lambda o: fixed_point(o["bits"]), scale="e8m0"),
     "nvfp4": grid_decoder(lambda o: mx_levels("e2m1"), bits=4, group=16, scale="e4m3"),
+    "bipolar": grid_decoder(lambda o: [(2 * u + 1 - 2 ** o["bits"]) / 2 ** (o["bits"] - 1)
+                                       for u in range(2 ** o["bits"])]),
     "pot": grid_decoder(pot_levels),
     "apot": grid_decoder(apot_levels),
     "log2": grid_decoder(log2_levels),

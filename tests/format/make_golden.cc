@@ -314,6 +314,13 @@ void write_affine(const std::filesystem::path& folder) {
                  {"affine", {{"bits", 8}, {"group", 0}}}});
 }
 
+void write_bipolar(const std::filesystem::path& folder) {
+  write_encoded(folder / "bipolar", 2045,
+                {{"bipolar", {{"bits", 1}, {"group", 0}}},
+                 {"bipolar", {{"bits", 3}, {"group", 32}}},
+                 {"bipolar", {{"bits", 8}, {"group", 16}, {"scale", "e4m3"}}}});
+}
+
 void write_subsets(const std::filesystem::path& folder) {
   write_encoded(folder / "subsets", 2033,
                 {{"subsetq", {{"bits", 2}, {"group", 32}}},
@@ -514,6 +521,7 @@ int main(int argc, char** argv) {
     write_tables(argv[1]);
     write_subsets(argv[1]);
     write_affine(argv[1]);
+    write_bipolar(argv[1]);
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
