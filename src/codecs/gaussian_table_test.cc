@@ -61,6 +61,7 @@ const std::vector<Row>& rows() {
       {"ternary", {{"group", 0}}, 0, 0.1902},
       {"ternary", {{"group", 128}}},
       {"binary", {{"group", 0}}, 0, 0.3634},
+      {"roots", {{"group", 0}}, 0, 0.3634},
       {"planes", {{"planes", 2}, {"group", 128}}},
       {"planes", {{"planes", 3}, {"group", 128}}},
       {"planes", {{"planes", 2}, {"digit", "trit"}, {"group", 128}}},

@@ -166,5 +166,19 @@ def decode_trellis(data, rows, columns, options):
     return result
 
 
+def decode_roots(data, rows, columns, options):
+    require(options["group"] % 2 == 0, "group of whole blocks")
+    tensor = Grouped(data, rows, ceil_div(columns, 2), bit_planes(2), options["group"] // 2, 0, (2, 2))
+    result = numpy.zeros((rows, columns), "<f4")
+    for row in range(rows):
+        for block in range(ceil_div(columns, 2)):
+            code = tensor.code(row, block)
+            value = f16(tensor.parameter(row, block // tensor.group_columns, code % 2))
+            column = 2 * block + code % 2
+            if column < columns:
+                result[row, column] = -value if code >= 2 else value
+    return result
+
+
 DECODERS = {"vector": decode_vector, "e8": decode_e8, "pvq": decode_pvq,
-            "trellis": decode_trellis}
+            "roots": decode_roots, "trellis": decode_trellis}

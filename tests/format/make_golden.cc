@@ -314,6 +314,10 @@ void write_affine(const std::filesystem::path& folder) {
                  {"affine", {{"bits", 8}, {"group", 0}}}});
 }
 
+void write_roots(const std::filesystem::path& folder) {
+  write_encoded(folder / "roots", 2046, {{"roots", {{"group", 0}}}, {"roots", {{"group", 16}}}});
+}
+
 void write_bipolar(const std::filesystem::path& folder) {
   write_encoded(folder / "bipolar", 2045,
                 {{"bipolar", {{"bits", 1}, {"group", 0}}},
@@ -522,6 +526,7 @@ int main(int argc, char** argv) {
     write_subsets(argv[1]);
     write_affine(argv[1]);
     write_bipolar(argv[1]);
+    write_roots(argv[1]);
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
