@@ -25,6 +25,7 @@ const std::vector<Row>& rows() {
       {"int", {{"bits", 3}, {"group", 128}}, 0, 0.0464},
       {"int", {{"bits", 2}, {"group", 128}}, 0, 0.253},
       {"int", {{"bits", 2}, {"group", 128}}, 20},
+      {"olive", {{"group", 0}}, 20},
       {"affine", {{"bits", 4}, {"group", 64}}},
       {"affine", {{"bits", 4}, {"group", 64}}, 20},
       {"affine", {{"bits", 2}, {"group", 64}}, 20},

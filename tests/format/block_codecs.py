@@ -180,5 +180,27 @@ def decode_roots(data, rows, columns, options):
     return result
 
 
+def decode_olive(data, rows, columns, options):
+    require(options["group"] % 2 == 0, "group of whole blocks")
+    tensor = Grouped(data, rows, ceil_div(columns, 2), bit_planes(8), options["group"] // 2, 0, (2,))
+    result = numpy.zeros((rows, columns), "<f4")
+    for row in range(rows):
+        for column in range(columns):
+            block = column // 2
+            code = tensor.code(row, block)
+            own, other = (code & 15, code >> 4) if column % 2 == 0 else (code >> 4, code & 15)
+            if own == 8:
+                number = 0
+            elif other == 8:
+                e, m = own >> 1 & 3, own & 1
+                number = (2 + m) * 2 ** (e + 2) if e or m else 0
+                number = -number if own > 8 else number
+            else:
+                number = own - 16 if own > 8 else own
+            scale = f16(tensor.parameter(row, block // tensor.group_columns, 0))
+            result[row, column] = scale * numpy.float32(number)
+    return result
+
+
 DECODERS = {"vector": decode_vector, "e8": decode_e8, "pvq": decode_pvq,
-            "roots": decode_roots, "trellis": decode_trellis}
+            "olive": decode_olive, "roots": decode_roots, "trellis": decode_trellis}

@@ -318,6 +318,10 @@ void write_roots(const std::filesystem::path& folder) {
   write_encoded(folder / "roots", 2046, {{"roots", {{"group", 0}}}, {"roots", {{"group", 16}}}});
 }
 
+void write_olive(const std::filesystem::path& folder) {
+  write_encoded(folder / "olive", 2047, {{"olive", {{"group", 0}}}, {"olive", {{"group", 16}}}});
+}
+
 void write_bipolar(const std::filesystem::path& folder) {
   write_encoded(folder / "bipolar", 2045,
                 {{"bipolar", {{"bits", 1}, {"group", 0}}},
@@ -527,6 +531,7 @@ int main(int argc, char** argv) {
     write_affine(argv[1]);
     write_bipolar(argv[1]);
     write_roots(argv[1]);
+    write_olive(argv[1]);
     write_blocks(argv[1]);
     write_masks(argv[1]);
     write_masks_entropy(argv[1]);
