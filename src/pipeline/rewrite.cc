@@ -84,15 +84,15 @@ void write_changed_parameters(const Model& original, const Network& network,
       check_interrupt();
       progress.update(static_cast<double>(entry.begin), entry.name);
       const CodedTensor& tensor = model.parameter(entry.name);
-      const MatrixShape shape = tensor.matrix();
       if (const auto given = source.given().find(entry.name); given != source.given().end()) {
         weights = given->second;
       } else {
-        weights.resize(static_cast<size_t>(shape.rows * shape.cols));
-        decode_tensor(original.parameter(entry.name), pool, weights.data());
+        const CodedTensor& was = original.parameter(entry.name);
+        weights.resize(static_cast<size_t>(was.matrix().rows * was.matrix().cols));
+        decode_tensor(was, pool, weights.data());
       }
       if (const auto edits = source.edits().find(entry.name); edits != source.edits().end()) {
-        for (const ParameterEdit& edit : edits->second) edit(weights, shape, pool);
+        apply_changes(edits->second, weights, pool);
       }
       const std::vector<std::byte> gap(entry.begin - file.written());
       file.write(gap);

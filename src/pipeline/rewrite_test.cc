@@ -313,6 +313,34 @@ TEST(Shift, MovesAndScalesOutliers) {
   EXPECT_LT(reach(shifted.spreads.at("model.layers.0.mlp.down_proj.weight")), 30);
 }
 
+// A stream that leaves a quarter of its directions unused: they can be deleted, and nothing changes
+// but sizes.
+TEST(Klt, DeletesWhatIsNotUsed) {
+  const TemporaryFolder folder;
+  constexpr size_t kUsed = 24;
+  const auto edit = [](const std::string& name, std::vector<float>& weights) {
+    const bool rows = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+    if (rows) std::fill(weights.begin() + weights.size() * kUsed / kTinyHidden, weights.end(), 0);
+    if (!name.ends_with("embed_tokens.weight")) return;
+    for (size_t i = 0; i < weights.size(); ++i) weights[i] *= i % kTinyHidden < kUsed ? 1 : 0;
+  };
+  for (const bool tied : {false, true}) {
+    write_tiny_model(folder / "model", {{"tie_word_embeddings", tied}}, edit);
+    const Model original = open_model(folder / "model");
+    const Measured sliced(original, "klt", {{"delete", 0.25}});
+    EXPECT_LT(change(original, sliced.model), kTolerance) << tied;
+    const auto cols = [&](const std::string& name) {
+      return sliced.model.parameter(name).matrix().cols;
+    };
+    EXPECT_EQ(cols("model.layers.0.self_attn.q_proj.weight"), kUsed);
+    EXPECT_EQ(sliced.model.parameter("model.layers.1.mlp.down_proj.weight").matrix().rows, kUsed);
+    EXPECT_EQ(cols("model.embed_tokens.weight"), tied ? kTinyHidden : kUsed);
+    // Beyond that it does.
+    const Measured more(original, "klt", {{"delete", 0.5}});
+    EXPECT_GT(change(original, more.model), 100 * kTolerance) << tied;
+  }
+}
+
 // Which columns of a matrix its columns were, whatever the order of rows.
 std::vector<size_t> order_of_columns(const Model& before, const Model& after,
                                      const std::string& name) {
@@ -490,25 +518,28 @@ TEST(Rotate, CompressesAndResumes) {
   }
 }
 
-// Scales that depend on measured inputs: the same after any stop, for any number of threads.
-TEST(Awq, CompressesAndResumes) {
-  testing::TinyJob job;
-  CompressRequest request = job.request;
-  request.recipe = "awq";
-  request.budget = {};
-  request.overrides = {"calibrate.sequences=5", "calibrate.length=24", "code.group=16"};
-  const std::string expected = job.compressed(request);
-  testing::StopAfter count;
-  compress(request, count);
-  request.threads = 3;
-  for (const int calls : {count.calls() / 3, count.calls() / 2, count.calls() - 3}) {
-    testing::StopAfter stop(calls);
-    EXPECT_THROW(compress(request, stop), testing::Stopped);
-    EXPECT_TRUE(job.compressed(request) == expected) << calls;
+// Transforms that depend on measured inputs: the same after any stop, for any number of threads.
+TEST(Transforms, CompressAndResume) {
+  for (const char* recipe : {"awq", "d2quant", "slicegpt"}) {
+    testing::TinyJob job;
+    CompressRequest request = job.request;
+    request.recipe = recipe;
+    request.budget = {};
+    request.overrides = {"calibrate.sequences=5", "calibrate.length=24"};
+    if (std::string(recipe) != "slicegpt") request.overrides.push_back("code.group=16");
+    const std::string expected = job.compressed(request);
+    testing::StopAfter count;
+    compress(request, count);
+    request.threads = 3;
+    for (const int calls : {count.calls() / 3, count.calls() / 2, count.calls() - 3}) {
+      testing::StopAfter stop(calls);
+      EXPECT_THROW(compress(request, stop), testing::Stopped);
+      EXPECT_TRUE(job.compressed(request) == expected) << recipe << calls;
+    }
+    // They did something: without them the file is another.
+    request.overrides.push_back("transform=[]");
+    EXPECT_FALSE(job.compressed(request) == expected) << recipe;
   }
-  // Scales were chosen: without them the file is another.
-  request.overrides.push_back("transform=[]");
-  EXPECT_FALSE(job.compressed(request) == expected);
 }
 
 // What transforms are told is what layers read, in blocks behind the first too.

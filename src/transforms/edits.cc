@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "calibration/blas.h"
 #include "core/error.h"
 
 namespace bitsmith::edits {
@@ -9,6 +10,7 @@ namespace {
 
 constexpr int64_t kRows = 16;     // of one task
 constexpr int64_t kColumns = 16;  // of one task: a cache line of each row
+constexpr int64_t kTile = 64;     // rows of one task of matrix products
 
 }  // namespace
 
@@ -44,6 +46,35 @@ ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation) {
         for (int64_t c = 0; c < count; ++c)
           row[c] = columns[static_cast<size_t>(c * shape.rows + r)];
       }
+    });
+  };
+}
+
+ParameterEdit multiply_inputs(std::shared_ptr<const std::vector<float>> q) {
+  return [q](std::span<float> weights, const MatrixShape& shape, ThreadPool& pool) {
+    BITSMITH_ASSERT(static_cast<int64_t>(q->size()) == shape.cols * shape.cols);
+    const auto n = static_cast<int>(shape.cols);
+    run_blas_tasks(pool, ceil_div(shape.rows, kTile), [&](int64_t part, int) {
+      const auto count = static_cast<int>(std::min(kTile, shape.rows - part * kTile));
+      float* const w = weights.data() + part * kTile * n;
+      const std::vector<float> old(w, w + static_cast<int64_t>(count) * n);
+      cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, count, n, n, 1.0F, old.data(), n,
+                  q->data(), n, 0.0F, w, n);
+    });
+  };
+}
+
+ParameterEdit multiply_outputs(std::shared_ptr<const std::vector<float>> q) {
+  return [q](std::span<float> weights, const MatrixShape& shape, ThreadPool& pool) {
+    BITSMITH_ASSERT(static_cast<int64_t>(q->size()) == shape.rows * shape.rows);
+    const auto n = static_cast<int>(shape.rows);
+    const auto cols = static_cast<int>(shape.cols);
+    const std::vector<float> old(weights.begin(), weights.end());
+    run_blas_tasks(pool, ceil_div(shape.rows, kTile), [&](int64_t part, int) {
+      const int64_t begin = part * kTile;
+      const auto count = static_cast<int>(std::min(kTile, shape.rows - begin));
+      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, count, cols, n, 1.0F, q->data() + begin,
+                  n, old.data(), cols, 0.0F, weights.data() + begin * cols, cols);
     });
   };
 }

@@ -16,6 +16,10 @@ ParameterEdit rotate_inputs(std::shared_ptr<const HadamardRotation> rotation);
 // Qᵀ times each column, run by run: the layer's output is rotated by Q.
 ParameterEdit rotate_outputs(std::shared_ptr<const HadamardRotation> rotation);
 
+// The same with any matrix Q [n, n] row-major float32, of layers with n inputs or n outputs.
+ParameterEdit multiply_inputs(std::shared_ptr<const std::vector<float>> q);
+ParameterEdit multiply_outputs(std::shared_ptr<const std::vector<float>> q);
+
 // Column c times factors[c]; element c of a vector.
 ParameterEdit scale_inputs(std::vector<float> factors);
 

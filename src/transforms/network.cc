@@ -6,22 +6,42 @@
 
 namespace bitsmith {
 
-void Network::edit(ValueId parameter, ParameterEdit edit) {
-  edits_[graph.value(parameter).name].push_back(std::move(edit));
+void apply_changes(const std::vector<ParameterChange>& changes, std::vector<float>& weights,
+                   ThreadPool& pool) {
+  for (const auto& [edit, before, after] : changes) {
+    BITSMITH_ASSERT(static_cast<int64_t>(weights.size()) == before.rows * before.cols);
+    edit(weights, before, pool);
+    if (before == after) continue;
+    BITSMITH_ASSERT(after.rows <= before.rows && after.cols <= before.cols);
+    for (int64_t r = 1; r < after.rows && after.cols < before.cols; ++r) {
+      const float* row = weights.data() + r * before.cols;
+      std::copy_n(row, after.cols, weights.data() + r * after.cols);
+    }
+    weights.resize(static_cast<size_t>(after.rows * after.cols));
+  }
+}
+
+void Network::edit(ValueId parameter, ParameterEdit edit, const Shape& kept) {
+  Value& value = graph.values.at(static_cast<size_t>(parameter));
+  const MatrixShape before = matrix_shape(value.shape);
+  if (!kept.empty()) value.shape = kept;
+  edits_[value.name].push_back({std::move(edit), before, matrix_shape(value.shape)});
 }
 
 void Network::set(ValueId parameter, std::vector<float> values) {
-  const Value& value = graph.value(parameter);
+  Value& value = graph.values.at(static_cast<size_t>(parameter));
+  if (value.shape.size() == 1) value.shape[0] = static_cast<int64_t>(values.size());
   BITSMITH_ASSERT(element_count(value.shape) == static_cast<int64_t>(values.size()));
   edits_.erase(value.name);
   given_[value.name] = std::move(values);
 }
 
-ValueId Network::add_computed(const std::string& name, std::vector<float> values,
-                              const std::string& role) {
+ValueId Network::add_computed(const std::string& name, const Shape& shape,
+                              std::vector<float> values, const std::string& role) {
+  BITSMITH_ASSERT(element_count(shape) == static_cast<int64_t>(values.size()));
   std::string free = name;
   for (int i = 2; graph.find(free) != kNoValue; ++i) free = fmt::format("{}.{}", name, i);
-  const ValueId id = graph.add_parameter(free, {static_cast<int64_t>(values.size())}, role);
+  const ValueId id = graph.add_parameter(free, shape, role);
   given_[free] = std::move(values);
   computed_.insert(free);
   return id;
@@ -33,7 +53,7 @@ std::vector<float> Network::values(ValueId parameter, ThreadPool& pool) const {
   std::vector<float> result =
       given != given_.end() ? given->second : model_.parameter(value.name).decode_all();
   if (const auto it = edits_.find(value.name); it != edits_.end()) {
-    for (const ParameterEdit& edit : it->second) edit(result, matrix_shape(value.shape), pool);
+    apply_changes(it->second, result, pool);
   }
   return result;
 }

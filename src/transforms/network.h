@@ -20,6 +20,16 @@ class LayerInputs;
 using ParameterEdit =
     std::function<void(std::span<float> weights, const MatrixShape& shape, ThreadPool& pool)>;
 
+// An edit, and which of the parameter's first rows and columns are kept.
+struct ParameterChange {
+  ParameterEdit edit;
+  MatrixShape before;
+  MatrixShape after;
+};
+// In order.  weights [rows, cols] row-major, as before the first
+void apply_changes(const std::vector<ParameterChange>& changes, std::vector<float>& weights,
+                   ThreadPool& pool);
+
 // Where a value is read.
 struct Use {
   size_t node = 0;   // index in Graph::nodes
@@ -42,15 +52,17 @@ class Network {
   // Edits are applied in the order in which they were added, to the parameter as it is in the
   // model, or as it was given; what an edit refers to must live as long as the network. Edits of
   // rows and of columns commute.
-  void edit(ValueId parameter, ParameterEdit edit);
+  //   kept: the parameter's extents afterwards, its first rows and columns; empty: all of them
+  void edit(ValueId parameter, ParameterEdit edit, const Shape& kept = {});
 
   // Gives a parameter these values, whatever it was or if it was not in the model; earlier edits
-  // are forgotten.
+  // are forgotten. A vector may get another length.
   void set(ValueId parameter, std::vector<float> values);
 
-  // Adds a parameter with these values, [values.size()], of a name that is not taken. They depend
-  // on statistics: it is stored as float32, whatever they are while the job is planned.
-  ValueId add_computed(const std::string& name, std::vector<float> values, const std::string& role);
+  // Adds a parameter with these values of a name that is not taken. They depend on statistics: it
+  // is stored as float32, whatever they are while the job is planned.
+  ValueId add_computed(const std::string& name, const Shape& shape, std::vector<float> values,
+                       const std::string& role);
 
   // A parameter's values as edited so far; for vectors.
   std::vector<float> values(ValueId parameter, ThreadPool& pool) const;
@@ -72,13 +84,13 @@ class Network {
   bool changed() const { return !edits_.empty() || !given_.empty(); }
   // Parameters whose values are not those of the model, and how to get them: given values first,
   // then edits.
-  const std::map<std::string, std::vector<ParameterEdit>>& edits() const { return edits_; }
+  const std::map<std::string, std::vector<ParameterChange>>& edits() const { return edits_; }
   const std::map<std::string, std::vector<float>>& given() const { return given_; }
   bool is_computed(const std::string& name) const { return computed_.contains(name); }
 
  private:
   const Model& model_;
-  std::map<std::string, std::vector<ParameterEdit>> edits_;
+  std::map<std::string, std::vector<ParameterChange>> edits_;
   std::map<std::string, std::vector<float>> given_;
   std::set<std::string> computed_;
 };

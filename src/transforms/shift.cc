@@ -147,8 +147,8 @@ class Shifting {
     const Node& node = network_.graph.nodes[layer];
     if (node.inputs[2] != kNoValue) return network_.edit(node.inputs[2], edits::shift(addend));
     const Value weight = network_.graph.value(node.inputs[1]);
-    const ValueId bias =
-        network_.add_computed(weight.name + ".bias", std::move(addend), weight.role + ".bias");
+    const ValueId bias = network_.add_computed(weight.name + ".bias", {weight.shape[0]},
+                                               std::move(addend), weight.role + ".bias");
     network_.graph.nodes[layer].inputs[2] = bias;
   }
 
@@ -166,7 +166,8 @@ class Shifting {
     Graph& graph = network_.graph;
     const ValueId made = maker.outputs[0];
     const std::string name = maker.name;
-    const ValueId moves = network_.add_computed(name + ".shift", std::move(negative), "shift");
+    const ValueId moves =
+        network_.add_computed(name + ".shift", {group.channels}, std::move(negative), "shift");
     const size_t count = graph.nodes.size();
     const ValueId moved = ops::add(graph, name + ".shifted", made, moves);
     for (const size_t reader : group.readers) graph.nodes[reader].inputs[0] = moved;

@@ -20,9 +20,9 @@ class Transform {
   // Whether it reads network.layer_inputs: then it comes before all other transforms.
   virtual bool needs_statistics(const Options& /*options*/) const { return false; }
 
-  // Changes the same parameters, and the graph in the same way, whether network.layer_inputs is there or
-  // not (as where a job is planned). Throws kUnsupported if there is nothing in the graph that it
-  // could change.
+  // Changes the same parameters, and the graph in the same way, whether network.layer_inputs is
+  // there or not (as where a job is planned). Throws kUnsupported if there is nothing in the graph
+  // that it could change.
   virtual void apply(Network& network, const Options& options, ThreadPool& pool) const = 0;
 };
 
