@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "core/registry.h"
+#include "recipes/methods_page.h"
 #include "report/table.h"
 
 namespace bitsmith {
@@ -133,6 +134,7 @@ void add_list(CLI::App& app) {
   struct State {
     std::string name;
     bool json = false;
+    bool markdown = false;
   };
   auto state = std::make_shared<State>();
   CLI::App* command =
@@ -143,11 +145,19 @@ void add_list(CLI::App& app) {
       "  bitsmith list codecs             the options, bounds and sources of the codecs\n"
       "  bitsmith list int                the same of one method\n"
       "  bitsmith list recipes            what compress --recipe can be told\n"
+      "  bitsmith list recipes --markdown the papers' claims and what came out here\n"
       "  bitsmith list solvers --json");
   command->add_option("NAME", state->name,
                       "a kind (codecs, solvers, allocators, recipes, families, ...) or a method");
   command->add_flag("--json", state->json, "print JSON");
-  command->callback([state] { list(state->name, state->json); });
+  command->add_flag("--markdown", state->markdown, "of recipes: a page of what their papers claim");
+  command->callback([state] {
+    if (!state->markdown) return list(state->name, state->json);
+    if (state->json || !means(state->name, "recipe")) {
+      fail(ErrorCode::kInvalidArgument, "--markdown is for: bitsmith list recipes --markdown");
+    }
+    fmt::print("{}", methods_page());
+  });
 }
 
 }  // namespace bitsmith

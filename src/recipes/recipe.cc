@@ -262,6 +262,18 @@ ActivationCodes read_activations(const json& table) {
   return codes;
 }
 
+std::optional<Claim> read_claim(const json& definition) {
+  if (!definition.contains("claim")) return std::nullopt;
+  const json& table = definition["claim"];
+  expect_keys(table, "claim", {"paper", "measured", "verdict"});
+  const Claim claim = {text(table, "paper"), text(table, "measured"), text(table, "verdict")};
+  if (std::ranges::find(verdicts(), claim.verdict) == verdicts().end()) {
+    fail(ErrorCode::kInvalidArgument, "recipe: claim.verdict must be one of: {}; it is '{}'",
+         fmt::join(verdicts(), ", "), claim.verdict);
+  }
+  return claim;
+}
+
 // What training chooses leaves nothing to choose before.
 void refuse_choices(const json& definition) {
   for (const char* key : {"solve", "allocate", "transform", "residual"}) {
@@ -322,6 +334,12 @@ void check_tuned(const Recipe& recipe, const json& definition) {
 
 }  // namespace
 
+const std::vector<std::string>& verdicts() {
+  static const std::vector<std::string> all = {"reproduced", "partly", "not reproduced",
+                                               "not measured"};
+  return all;
+}
+
 std::vector<Scheme> Recipe::candidates_for(const LayerTraits& layer) const {
   std::vector<Scheme> result = candidates;
   for (const CodeException& exception : exceptions) {
@@ -348,7 +366,7 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
   json definition = parse_toml(source_text, name);
   for (const std::string& override_text : overrides) apply_override(definition, override_text);
   expect_keys(definition, "the recipe",
-              {"id", "summary", "source", "transform", "tune", "code", "except", "solve",
+              {"id", "summary", "source", "claim", "transform", "tune", "code", "except", "solve",
                "residual", "allocate", "calibrate", "encode", "activations"});
 
   Recipe recipe;
@@ -356,6 +374,8 @@ Recipe load_recipe(const std::string& name, const std::vector<std::string>& over
                                              : text(definition, "id");
   recipe.summary = text(definition, "summary");
   recipe.source = text(definition, "source");
+  recipe.claim = read_claim(definition);
+  definition.erase("claim");
 
   const json transforms =
       definition.contains("transform") ? definition["transform"] : json::array();

@@ -49,10 +49,21 @@ struct CodeException {
   Scheme scheme;
 };
 
+// What the paper says that its method does, and what came out here.
+struct Claim {
+  std::string paper;
+  std::string measured;  // model, code, numbers; or why it cannot be measured
+  std::string verdict;   // one of verdicts()
+};
+
+// "reproduced", "partly", "not reproduced", "not measured".
+const std::vector<std::string>& verdicts();
+
 struct Recipe {
   std::string id;
   std::string summary;
-  std::string source;                         // paper
+  std::string source;  // paper
+  std::optional<Claim> claim;
   std::vector<Chosen<Transform>> transforms;  // in order, before anything is coded
   std::vector<Chosen<TuningStep>> tuning;     // in order, of networks of images; none: no training
   std::vector<Scheme> candidates;  // what each matrix may be coded with; none: it is kept as it is
@@ -66,7 +77,7 @@ struct Recipe {
   Chosen<EntropyCoder> entropy_coder;  // of the finished file; nullptr: none
   int64_t sequences = 0;               // of calibration text; 0: none is needed
   int64_t length = 0;                  // tokens each; 0: the model's context, at most 512
-  nlohmann::json definition;           // all of it, as it goes into the checkpoint
+  nlohmann::json definition;           // all but the claim, as it goes into the checkpoint
 
   // The candidates of a matrix, exceptions applied.
   std::vector<Scheme> candidates_for(const LayerTraits& layer) const;

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "core/testing.h"
+#include "recipes/methods_page.h"
 
 namespace bitsmith {
 namespace {
@@ -73,6 +74,9 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     EXPECT_EQ(recipe.id, id);
     EXPECT_FALSE(recipe.summary.empty());
     EXPECT_FALSE(recipe.source.empty());
+    ASSERT_TRUE(recipe.claim.has_value());
+    EXPECT_FALSE(recipe.claim->paper.empty());
+    EXPECT_FALSE(recipe.claim->measured.empty());
     EXPECT_TRUE(!recipe.candidates.empty() || recipe.entropy_coder.part != nullptr ||
                 !recipe.tuning.empty());
     EXPECT_TRUE(recipe.candidates.size() <= 1 || recipe.sequences > 0);  // or who would choose?
@@ -92,6 +96,24 @@ TEST(Recipes, BuiltInOnesLoadAndSayWhatTheyAre) {
     files += entry.path().extension() == ".toml";
   }
   EXPECT_EQ(files, ids.size());
+}
+
+TEST(Recipes, PageOfMethodsIsUpToDate) {
+  const auto path = testing::source_folder() / "docs" / "methods.md";
+  EXPECT_EQ(testing::read_bytes(path), methods_page())
+      << "bitsmith list recipes --markdown > docs/methods.md";
+}
+
+TEST(Recipes, ClaimsStayOutOfCheckpoints) {
+  const std::string claim = "[claim]\npaper = \"p\"\nmeasured = \"m\"\nverdict = \"{}\"\n";
+  const Recipe recipe = load(kSmall + fmt::format(fmt::runtime(claim), "partly"));
+  ASSERT_TRUE(recipe.claim.has_value());
+  EXPECT_EQ(recipe.claim->verdict, "partly");
+  EXPECT_FALSE(recipe.definition.contains("claim"));
+  EXPECT_FALSE(load(kSmall).claim.has_value());
+  EXPECT_THAT(refusal(ErrorCode::kInvalidArgument, {},
+                      kSmall + fmt::format(fmt::runtime(claim), "of course")),
+              HasSubstr("not measured"));
 }
 
 TEST(Recipes, TuningStepsStandInOrder) {

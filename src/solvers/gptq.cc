@@ -13,8 +13,7 @@ namespace {
 struct Settings {
   double damping;
   bool activation_order;
-  bool search;    // ranges are searched, not taken from the extreme weights
-  bool weighted;  // ... with columns weighted by the mean square of their input
+  bool search;  // ranges are searched, not taken from the extreme weights
   int steps;
   int64_t batch;
   int sweeps;
@@ -183,7 +182,6 @@ class Gptq final : public Solver {
     const Settings settings{.damping = options.number("damping"),
                             .activation_order = options.flag("activation_order"),
                             .search = range != "minmax",
-                            .weighted = range == "weighted",
                             .steps = static_cast<int>(options.integer("steps")),
                             .batch = options.integer("batch"),
                             .sweeps = static_cast<int>(options.integer("refine"))};
@@ -192,8 +190,10 @@ class Gptq final : public Solver {
     solution.bytes.resize(codec.encoded_bytes(problem.shape, problem.scheme.options));
     solution.values.resize(problem.weights.size());
     {
-      const auto importance =
-          settings.weighted ? problem.statistics->importance() : std::vector<float>{};
+      const std::vector<float> importance = range == "weighted" ? problem.statistics->importance()
+                                            : range == "feedback"
+                                                ? remaining_importance(problem, settings, pool)
+                                                : std::vector<float>{};
       const auto encoder =
           prepared_encoder(problem, settings.search ? settings.steps : 0, importance, pool);
       if (!problem.weights.empty()) {
@@ -206,6 +206,20 @@ class Gptq final : public Solver {
   }
 
  private:
+  // Of each column what an error costs after the best correction by the columns that follow: the
+  // pivots of H, 1 / [H^-1]_jj over what is left at that column (SparseGPT, equation 3).
+  static std::vector<float> remaining_importance(const Problem& problem, const Settings& settings,
+                                                 ThreadPool& pool) {
+    const auto encoder = problem.scheme.codec->encoder(problem.shape, problem.scheme.options);
+    const InputStatistics::Factor& factor = problem.statistics->factor(
+        settings.damping, settings.activation_order, encoder->block_cols(), pool);
+    std::vector<float> importance(factor.pivots.size());
+    for (size_t j = 0; j < importance.size(); ++j) {
+      importance[static_cast<size_t>(factor.order[j])] = factor.pivots[j];
+    }
+    return importance;
+  }
+
   static void choose_codes(const Problem& problem, Settings settings,
                            const std::vector<float>& importance, Encoder& encoder,
                            std::vector<float>& values, ThreadPool& pool) {
@@ -243,11 +257,12 @@ class Gptq final : public Solver {
           {"activation_order", false, "code columns of large input first; groups fitted up front"},
           {"range",
            std::string("minmax"),
-           "how groups are fitted; weighted: by the input's mean "
-           "square",
+           "how groups are fitted; weighted: by the input's mean square; feedback: by what is left "
+           "of "
+           "it after error feedback",
            -1e300,
            1e300,
-           {"minmax", "search", "weighted"}},
+           {"minmax", "search", "weighted", "feedback"}},
           {"steps", int64_t{20}, "ranges tried for each end, if searched", 1, 1000},
           {"batch", int64_t{128}, "columns between matrix products", 1, 4096},
           {"refine", int64_t{0}, "sweeps of coordinate descent afterwards", 0, 100}}};

@@ -492,6 +492,25 @@ TEST(Gptq, IsNeverWorseThanNearest) {
   }
 }
 
+// A column whose error the columns after it can make up for is the one to drop.
+TEST(Gptq, MasksKnowWhatFeedbackMakesUpFor) {
+  ThreadPool pool(2);
+  const MatrixShape shape{64, 256};
+  const auto weights = normal_weights(64 * 256, 14);
+  const Scheme sparse("sparse",
+                      {{"density", 0.5}, {"of", 64}, {"inner", R"({"codec":"f32","options":{}})"}});
+  for (const uint64_t seed : {15, 16, 17}) {
+    const InputStatistics statistics(256, correlated_moment(256, 30, seed));
+    const Problem problem{weights, shape, &statistics, sparse};
+    const auto error = [&](const char* range) {
+      return total_error(solve("gptq", problem, pool, {{"range", range}}));
+    };
+    const double feedback = error("feedback");
+    EXPECT_LT(feedback, error("minmax"));
+    EXPECT_LT(feedback, total_error(solve("clip", problem, pool)));  // Wanda's choice
+  }
+}
+
 TEST(Gptq, RefinementNeverRaisesTheError) {
   ThreadPool pool(2);
   const MatrixShape shape{70, 300};
