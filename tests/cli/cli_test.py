@@ -379,6 +379,10 @@ class CommandLine(unittest.TestCase):
         text = self.works("list", "recipes")
         for word in ("gptq-mix: ", "nearest: ", "source: ", "arXiv 2210.17323"):
             self.assertIn(word, text)
+        page = self.works("list", "recipes", "--markdown")
+        self.assertTrue(page.startswith("# Methods"))
+        self.assertIn("| `gptq-mix` |", page)
+        self.assertIn("--markdown is for", self.fails(1, "list", "codecs", "--markdown"))
         text = self.works("list", "codecs")
         self.assertIn("bits", text)
         self.assertIn("default", text)
