@@ -382,7 +382,7 @@ class CommandLine(unittest.TestCase):
         page = self.works("list", "recipes", "--markdown")
         self.assertTrue(page.startswith("# Methods"))
         self.assertIn("| `gptq-mix` |", page)
-        self.assertIn("--markdown is for", self.fails(1, "list", "codecs", "--markdown"))
+        self.assertIn("--markdown is for", self.fails(2, "list", "codecs", "--markdown"))
         text = self.works("list", "codecs")
         self.assertIn("bits", text)
         self.assertIn("default", text)
