@@ -19,6 +19,74 @@ float rounded(float entry, const Options& options) {
   return words == 0 ? round_to_f16(entry) : round_to_powers(entry, words);
 }
 
+// Cells of one width around its multiples, as many as there are codes; those at the ends are open.
+struct UniformCells {
+  float width = 0;  // 0: none
+  int count = 1;
+
+  int code(float x) const {
+    const float multiple = std::floor(x / width + 0.5F);
+    const auto half = static_cast<float>(count / 2);
+    return static_cast<int>(std::clamp(multiple + half, 0.0F, static_cast<float>(count - 1)));
+  }
+  double entropy(std::span<const float> values) const {
+    std::vector<int64_t> counts(static_cast<size_t>(count));
+    for (const float x : values) ++counts[static_cast<size_t>(code(x))];
+    double bits = 0;
+    for (const int64_t n : counts) {
+      const double share = static_cast<double>(n) / static_cast<double>(values.size());
+      if (n > 0) bits -= share * std::log2(share);
+    }
+    return bits;
+  }
+  // Means of the cells, or their middles where they are empty.
+  std::vector<float> means(std::span<const float> values, const float* weights) const {
+    std::vector<double> sums(static_cast<size_t>(count));
+    std::vector<double> totals(static_cast<size_t>(count));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const auto at = static_cast<size_t>(code(values[i]));
+      const double weight = weights != nullptr ? static_cast<double>(weights[i]) : 1.0;
+      sums[at] += weight * static_cast<double>(values[i]);
+      totals[at] += weight;
+    }
+    std::vector<float> result;
+    for (int i = 0; i < count; ++i) {
+      const auto at = static_cast<size_t>(i);
+      result.push_back(totals[at] > 0 ? static_cast<float>(sums[at] / totals[at])
+                                      : width * static_cast<float>(i - count / 2));
+    }
+    return result;
+  }
+};
+
+// Cells wide enough for the codes of `values` to have an entropy of at most `bits`; no narrower
+// than it takes to reach the largest value.
+UniformCells cells_of_entropy(std::span<const float> values, int count, double bits) {
+  float largest = 0;
+  for (const float x : values) largest = std::max(largest, std::fabs(x));
+  if (!(largest > 0) || !std::isfinite(largest)) return {1.0F, count};
+  double narrow = static_cast<double>(largest) / std::max(count / 2 - 0.5, 0.5);
+  double wide = 4 * static_cast<double>(largest);
+  const auto cells = [&](double width) { return UniformCells{static_cast<float>(width), count}; };
+  if (cells(narrow).entropy(values) <= bits) return cells(narrow);
+  for (int i = 0; i < 24; ++i) {
+    const double middle = std::sqrt(narrow * wide);
+    (cells(middle).entropy(values) <= bits ? wide : narrow) = middle;
+  }
+  return cells(wide);
+}
+
+// The entries that the options ask for, and the cells of their codes if the entropy is given.
+//   weights [values.size()] or nullptr
+std::pair<std::vector<float>, UniformCells> fit_entries(const Options& options,
+                                                        std::span<const float> values,
+                                                        const float* weights, int count) {
+  const double entropy = options.number("entropy");
+  if (entropy == 0 || values.empty()) return {lloyd_max_levels(values, weights, count), {}};
+  const UniformCells cells = cells_of_entropy(values, count, entropy);
+  return {cells.means(values, weights), cells};
+}
+
 // Codebooks of rows or groups: the parameters of a group are its entries.
 class OwnCodebooks final : public TableCodec {
  public:
@@ -39,9 +107,10 @@ class OwnCodebooks final : public TableCodec {
 
   void fit(const Options& options, const TableGroup& group,
            std::span<float> parameters) const override {
-    std::ranges::copy(
-        lloyd_max_levels(group.w, group.importance, static_cast<int>(parameters.size())),
-        parameters.begin());
+    const auto count = static_cast<int>(parameters.size());
+    // Codes are then those of the nearest entries: nearly these cells.
+    std::ranges::copy(fit_entries(options, group.w, group.importance, count).first,
+                      parameters.begin());
     for (float& entry : parameters) entry = rounded(entry, options);
   }
 
@@ -106,8 +175,9 @@ class SharedEncoder final : public GroupedEncoder {
         }
       }
     }
-    std::vector<float> entries = lloyd_max_levels(numbers, counts.empty() ? nullptr : counts.data(),
-                                                  static_cast<int>(format_.entries()));
+    auto [entries, cells] = fit_entries(options_, numbers, counts.empty() ? nullptr : counts.data(),
+                                        static_cast<int>(format_.entries()));
+    cells_ = cells;
     for (size_t i = 0; i < entries.size(); ++i) {
       entries[i] = rounded(entries[i], options_);
       set_header(2 * i, float_to_f16(entries[i]));
@@ -136,13 +206,15 @@ class SharedEncoder final : public GroupedEncoder {
     const int64_t group = col / layout_.group_cols;
     for (int64_t r = 0; r < row_count; ++r) {
       const float scale = format_.scaled ? scales_[group_index(row_begin + r, group)] : 1.0F;
-      const int nearest = grid_.nearest(scale > 0 ? w[r] / scale : 0.0F);
-      code(row_begin + r, col) = static_cast<uint16_t>(nearest);
-      q[r] = scale * grid_.level(nearest);
+      const int chosen = choose(scale > 0 ? w[r] / scale : 0.0F);
+      code(row_begin + r, col) = static_cast<uint16_t>(chosen);
+      q[r] = scale * grid_.level(chosen);
     }
   }
 
  private:
+  int choose(float x) const { return cells_.width > 0 ? cells_.code(x) : grid_.nearest(x); }
+
   static float extreme_scale(std::span<const float> w) {
     float largest = 0;
     for (const float x : w) largest = std::max(largest, std::fabs(x));
@@ -168,7 +240,7 @@ class SharedEncoder final : public GroupedEncoder {
   double error_of(std::span<const float> w, const float* importance, float scale) const {
     double error = 0;
     for (size_t i = 0; i < w.size(); ++i) {
-      const float q = scale > 0 ? scale * grid_.level(grid_.nearest(w[i] / scale)) : 0.0F;
+      const float q = scale > 0 ? scale * grid_.level(choose(w[i] / scale)) : 0.0F;
       const double difference = static_cast<double>(w[i]) - static_cast<double>(q);
       error += (importance != nullptr ? static_cast<double>(importance[i]) : 1.0) * difference *
                difference;
@@ -179,6 +251,7 @@ class SharedEncoder final : public GroupedEncoder {
   Options options_;
   SharedFormat format_;
   Grid grid_;
+  UniformCells cells_;  // if the codes' entropy is given
   bool prepared_ = false;
   std::vector<float> scales_;  // [groups][rows]
 };
@@ -199,9 +272,10 @@ class CodebookCodec final : public Codec, public LevelCodec {
     return std::make_unique<SharedEncoder>(format.layout(info_.id, shape), format, options);
   }
 
-  // Scales are taken from extremes, which are not entries of the codebook.
+  // Scales are taken from extremes, which are not entries of the codebook; widths of cells from the
+  // entropy.
   bool is_idempotent(const Options& options) const override {
-    return options.text("scope") != "tensor_scaled";
+    return options.text("scope") != "tensor_scaled" && options.number("entropy") == 0;
   }
 
   void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
@@ -304,7 +378,7 @@ class CodebookCodec final : public Codec, public LevelCodec {
       .summary = "entries of a codebook of binary16 numbers, of the tensor, a row or a group",
       .source =
           "Han et al. 2016 (Deep Compression), arXiv:1510.00149; weighted: Kim et al. 2023 "
-          "(SqueezeLLM), arXiv:2306.07629",
+          "(SqueezeLLM), arXiv:2306.07629; entropy: Gish and Pierce 1968",
       .options = {{"bits", int64_t{4}, "bits per code", 1, 8},
                   {"scope",
                    std::string("row"),
@@ -320,6 +394,10 @@ class CodebookCodec final : public Codec, public LevelCodec {
                    -1e300,
                    1e300,
                    {"bytes", "codes"}},
+                  {"entropy", 0.0,
+                   "bits per weight that an entropy coder shall get the codes down to, by "
+                   "cells of one width; 0: codes of least error",
+                   0, 8},
                   group_option(128)}};
   OwnCodebooks own_{info_};
 };
