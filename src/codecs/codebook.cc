@@ -300,7 +300,7 @@ class CodebookCodec final : public Codec, public LevelCodec {
     }
   }
 
-  // Nothing for codebooks of groups.
+  // Nothing for codebooks of groups, or large ones of rows.
   std::optional<LevelMatrix> level_matrix(const MatrixShape& shape, const Options& options,
                                           std::span<const std::byte> bytes) const override {
     const SharedFormat format(options);
@@ -311,7 +311,9 @@ class CodebookCodec final : public Codec, public LevelCodec {
                          .tables = {format.read_entries(in)},
                          .is_scaled = format.scaled};
     }
-    if (options.text("scope") != "row") return std::nullopt;
+    if (options.text("scope") != "row" || format.bits > LevelMatrix::kMaxRowBits) {
+      return std::nullopt;
+    }
     LevelMatrix matrix{.layout = own_.layout(shape, own_.format(options)),
                        .bits = format.bits,
                        .table_per_row = true};

@@ -13,7 +13,9 @@ namespace bitsmith {
 struct LevelMatrix {
   GroupedLayout layout;  // codes of `bits` <= 8 bits
   int bits = 0;
-  // [tables][2^bits] by code: one table for the tensor, or one for each row.
+  // [tables][2^bits] by code: one table for the tensor, or one for each row, of kMaxRowBits at
+  // most.
+  static constexpr int kMaxRowBits = 4;
   std::vector<std::vector<float>> tables = {};
   bool table_per_row = false;
   bool is_scaled = false;  // parameter 0 of a group is its scale; otherwise the scale is 1

@@ -80,7 +80,7 @@ double deviation(const Model& model, const Scheme& scheme, const std::string& na
 }
 
 // What kernels change is that activations are rounded to bytes, as for the codec `int`, and little
-// else: tables are rounded at least 64 times as finely.
+// else: tables are rounded 64 times as finely, entries of vectors so that little is lost.
 TEST(CodecKernels, ChangeLogitsOnlyByTheRoundingOfActivations) {
   const auto folder = testing::shared_data("llm/classics-7m");
   if (folder.empty()) GTEST_SKIP() << "llm/classics-7m is not there (BITSMITH_DATA)";

@@ -36,11 +36,10 @@ class DigitKernel final : public LinearKernel {
     job.tokens = x.tokens();
     job.y = y;
     job.y_stride = y_stride;
-    for_panel_ranges(layout.codes.panels, x.tokens(), pool, [&](const PanelRange& range) {
-      thread_local std::vector<uint8_t> scratch;
-      scratch.resize(std::max(scratch.size(), static_cast<size_t>(job.scratch_bytes())));
-      multiply_digits(job, range, scratch);
-    });
+    for_panel_ranges(layout.codes.panels, x.tokens(), job.scratch_bytes(), pool,
+                     [&](const PanelRange& range, std::span<uint8_t> scratch) {
+                       multiply_digits(job, range, scratch);
+                     });
   }
 
   std::string_view name() const override { return name_; }

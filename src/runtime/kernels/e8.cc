@@ -61,11 +61,10 @@ class E8Kernel final : public LinearKernel {
       sums = block_sums(job.x->codes);
       job.block_sums = sums.data();
     }
-    for_panel_ranges(layout_.codes.panels, x.tokens(), pool, [&](const PanelRange& range) {
-      thread_local std::vector<uint8_t> scratch;
-      scratch.resize(std::max(scratch.size(), static_cast<size_t>(job.scratch_bytes())));
-      multiply_e8(job, range, scratch);
-    });
+    for_panel_ranges(layout_.codes.panels, x.tokens(), job.scratch_bytes(), pool,
+                     [&](const PanelRange& range, std::span<uint8_t> scratch) {
+                       multiply_e8(job, range, scratch);
+                     });
   }
 
   std::string_view name() const override { return name_; }

@@ -19,9 +19,8 @@ struct E8Job : NumberJob {
   // By high byte of a code, its pattern: (2 |a| - 1) / 2 of elements 0 to 3, then of 4 to 7, each
   // in 2 bits, the first lowest. Aligned to 64 bytes.
   const uint8_t* patterns = nullptr;  // [2][256]
-  // Of one token, if there is one: of each group the sums of the 4 blocks' activations, as 64 *
-  // high
-  // + low, low in [0, 64).
+  // Of one token, if there is one: of each group the sums of the 4 blocks' activations, as
+  // 64 * high + low, low in [0, 64).
   const int8_t* block_sums = nullptr;  // [groups][low, high][4]
 };
 

@@ -48,22 +48,20 @@ struct GroupScales {
   static constexpr float kE5m3Power = 0x1p112F;
 
   float at(int64_t row, int64_t group) const {
+    if (kind == ScaleKind::kRow) return row_factors[row];
+    if (kind == ScaleKind::kOne) return factor;
     const int64_t lane = row % CodePlanes::kPanelRows;
     const uint8_t* in =
         scales + row / CodePlanes::kPanelRows * panel_bytes + group * group_bytes + lane;
     switch (kind) {
-      case ScaleKind::kRow:
-        return row_factors[row];
       case ScaleKind::kF16:
         return f16_to_float(static_cast<uint16_t>(in[lane] | in[lane + 1] << 8)) * factor;
       case ScaleKind::kE8m0:
         return std::bit_cast<float>(std::max(uint32_t{*in} << 23, 0x400000u)) * factor;
       case ScaleKind::kE4m3:
         return std::bit_cast<float>((*in & 0x7fu) << 20) * kE4m3Power * factor;
-      case ScaleKind::kE5m3:
-        return std::bit_cast<float>(uint32_t{*in} << 20) * kE5m3Power * factor;
       default:
-        return factor;
+        return std::bit_cast<float>(uint32_t{*in} << 20) * kE5m3Power * factor;
     }
   }
 };

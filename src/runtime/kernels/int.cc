@@ -34,12 +34,10 @@ class IntKernel final : public LinearKernel {
     const IntJob job = {&layout_,   bytes_, &x.int8(activation_group_, pool),
                         x.tokens(), y,      y_stride};
 
-    for_panel_ranges(layout_.panels, x.tokens(), pool, [&](const PanelRange& range) {
-      thread_local std::vector<uint8_t> scratch;
-      const auto scratch_bytes = static_cast<size_t>(int_scratch_bytes(layout_));
-      if (scratch.size() < scratch_bytes) scratch.resize(scratch_bytes);
-      multiply_int(job, range, scratch);
-    });
+    for_panel_ranges(layout_.panels, x.tokens(), int_scratch_bytes(layout_), pool,
+                     [&](const PanelRange& range, std::span<uint8_t> scratch) {
+                       multiply_int(job, range, scratch);
+                     });
   }
 
   std::string_view name() const override { return name_; }

@@ -36,7 +36,7 @@ std::optional<LevelTable> exact(std::span<const float> levels, float largest) {
       if (number != std::nearbyint(number)) break;
       numbers.push_back(static_cast<int32_t>(number));
     }
-    if (unit == 0 || numbers.size() < levels.size()) continue;
+    if (numbers.size() < levels.size()) continue;
     const int32_t lowest = *std::ranges::min_element(numbers);
     if (*std::ranges::max_element(numbers) - lowest >= 1 << 14) return std::nullopt;
     return split(unit, numbers, -lowest);

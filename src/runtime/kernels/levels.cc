@@ -84,11 +84,10 @@ class LevelKernel final : public LinearKernel {
     job.tokens = x.tokens();
     job.y = y;
     job.y_stride = y_stride;
-    for_panel_ranges(layout_.codes.panels, x.tokens(), pool, [&](const PanelRange& range) {
-      thread_local std::vector<uint8_t> scratch;
-      scratch.resize(std::max(scratch.size(), static_cast<size_t>(job.scratch_bytes())));
-      multiply_levels(job, range, scratch);
-    });
+    for_panel_ranges(layout_.codes.panels, x.tokens(), job.scratch_bytes(), pool,
+                     [&](const PanelRange& range, std::span<uint8_t> scratch) {
+                       multiply_levels(job, range, scratch);
+                     });
   }
 
   std::string_view name() const override { return name_; }
@@ -119,7 +118,7 @@ class LevelKernels final : public LinearKernelFamily {
     const auto& codec = dynamic_cast<const LevelCodec&>(*weights.scheme.codec);
     const auto matrix = codec.level_matrix(weights.matrix(), weights.scheme.options, weights.bytes);
     if (!matrix || matrix->tables.empty() || activation_group(*matrix) == 0) return nullptr;
-    if (matrix->table_per_row && matrix->bits > 4) return nullptr;
+    BITSMITH_ASSERT(!matrix->table_per_row || matrix->bits <= LevelMatrix::kMaxRowBits);
     std::optional<LevelTable> table;
     std::optional<RowTables> rows;
     if (matrix->table_per_row) {

@@ -2,6 +2,7 @@
 // than `int` share, and their specification.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "codecs/code_planes.h"

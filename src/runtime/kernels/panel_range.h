@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <span>
+#include <vector>
 
 #include "core/thread_pool.h"
 #include "runtime/kernels/linear.h"
@@ -37,6 +39,17 @@ void for_panel_ranges(int64_t all_panels, int64_t tokens, ThreadPool& pool, cons
     const int64_t p = i % panel_ranges * panels;
     const int64_t b = i / panel_ranges * kTaskBlocks;
     body(PanelRange{p, std::min(p + panels, all_panels), b, std::min(b + kTaskBlocks, blocks)});
+  });
+}
+
+// The same with memory of each thread: body(range, scratch), `scratch_bytes` or more of it.
+template <class Body>
+void for_panel_ranges(int64_t all_panels, int64_t tokens, int64_t scratch_bytes, ThreadPool& pool,
+                      const Body& body) {
+  for_panel_ranges(all_panels, tokens, pool, [&](const PanelRange& range) {
+    thread_local std::vector<uint8_t> scratch;
+    scratch.resize(std::max(scratch.size(), static_cast<size_t>(scratch_bytes)));
+    body(range, std::span<uint8_t>(scratch));
   });
 }
 

@@ -80,11 +80,10 @@ class TrellisKernel final : public LinearKernel {
       repeated = in_repeated(job.x->codes);
       job.x_repeated = repeated.data();
     }
-    for_panel_ranges(panels, x.tokens(), pool, [&](const PanelRange& range) {
-      thread_local std::vector<uint8_t> scratch;
-      scratch.resize(std::max(scratch.size(), static_cast<size_t>(job.scratch_bytes())));
-      multiply_trellis(job, range, scratch);
-    });
+    for_panel_ranges(panels, x.tokens(), job.scratch_bytes(), pool,
+                     [&](const PanelRange& range, std::span<uint8_t> scratch) {
+                       multiply_trellis(job, range, scratch);
+                     });
   }
 
   std::string_view name() const override { return name_; }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include "runtime/kernels/number_job.h"
 
@@ -14,7 +13,8 @@ namespace bitsmith {
 //
 // Rejected: numbers of 14 bits as in level_table.h. A permutation of 256 bytes is what this kernel
 // waits for, and two of them for an entry halve its speed. Rounding entries to bytes adds about a
-// thousandth to the squared error of 2-bit codebooks.
+// thousandth to the squared error of 2-bit codebooks; where it would add more than 10 %, codes of
+// many bits or entries far from the others, there is no kernel.
 struct VectorJob : NumberJob {
   static constexpr int64_t kEntries = 256;
   static constexpr int32_t kEntryOffset = 128;

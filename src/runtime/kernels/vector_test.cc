@@ -62,7 +62,8 @@ BITSMITH_EACH_TARGET(VectorKernel);
 
 TEST(VectorKernelFallback, OtherIndicesAndProducts) {
   for (const Scheme& scheme : {Scheme("vector", {{"bits", 6}}), Scheme("vector", {{"dim", 3}}),
-                               Scheme("vector", {{"scope", "position"}})}) {
+                               Scheme("vector", {{"scope", "position"}}),
+                               Scheme("vector", {{"dim", 2}, {"stages", 2}})}) {  // 8 bits a weight
     const std::vector<std::byte> bytes = encode_normal(scheme, {17, 72});
     const auto kernel = make_linear_kernel({"w", {17, 72}, scheme, bytes});
     EXPECT_TRUE(kernel->name().starts_with("decoded")) << scheme.label();
