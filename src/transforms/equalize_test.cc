@@ -52,10 +52,10 @@ Model everything() {
 Model rewritten(const Model& model, const Network& network, ThreadPool& pool) {
   Model result = model;
   result.graph = network.graph;
-  for (const auto& [name, edits] : network.edits()) {
+  for (const auto& [name, changes] : network.edits()) {
     const CodedTensor& tensor = model.parameter(name);
     std::vector<float> numbers = tensor.decode_all();
-    for (const ParameterEdit& edit : edits) edit(numbers, tensor.matrix(), pool);
+    apply_changes(changes, numbers, pool);
     model_testing::set_parameter(result, name, tensor.shape, numbers);
   }
   return result;
