@@ -9,13 +9,24 @@
 
 namespace bitsmith {
 
+namespace {
+
+// x / 2^shift, ties to even.
+int rounded(int x, int shift) {
+  const int down = x >> shift;
+  const int rest = x - (down << shift);
+  const int half = 1 << (shift - 1);
+  return down + (rest > half || (rest == half && down % 2 != 0) ? 1 : 0);
+}
+
+}  // namespace
+
 void read_int_codes(const IntLayout& from, const uint8_t* in, const IntLayout& to, uint8_t* out) {
   BITSMITH_ASSERT(to.bits >= 2 && to.bits < from.bits && to.group_cols == from.group_cols &&
                   to.symmetric == from.symmetric);
   std::fill_n(out, to.total_bytes, uint8_t{0});
   const auto [rows, cols] = from.shape;
   const int shift = from.bits - to.bits;
-  const int half = 1 << (shift - 1);
   const int max_code = (1 << to.bits) - 1;
   std::vector<uint8_t> row_codes(static_cast<size_t>(cols));
   std::vector<uint8_t> codes(static_cast<size_t>(cols * rows));  // [cols][rows]
@@ -23,14 +34,14 @@ void read_int_codes(const IntLayout& from, const uint8_t* in, const IntLayout& t
     from.unpack_row(in, row, row_codes.data());
     for (int64_t group = 0; group < from.groups; ++group) {
       const int zero = static_cast<int>(from.zero(in, row, group));
-      const int new_zero = std::min((zero + half) >> shift, max_code);
+      const int new_zero = std::min(rounded(zero, shift), max_code);
       const float scale = from.scale(in, row, group) * static_cast<float>(1 << shift);
       to.set_parameters(row, group, float_to_f16(round_to_f16(scale)),
                         static_cast<uint32_t>(new_zero), out);
       const int64_t end = std::min((group + 1) * from.group_cols, cols);
       for (int64_t c = group * from.group_cols; c < end; ++c) {
         const int distance = static_cast<int>(row_codes[static_cast<size_t>(c)]) - zero;
-        const int code = ((distance + half) >> shift) + new_zero;
+        const int code = rounded(distance, shift) + new_zero;
         codes[static_cast<size_t>(c * rows + row)] =
             static_cast<uint8_t>(std::clamp(code, 0, max_code));
       }
