@@ -20,20 +20,20 @@ namespace {
 
 Model classics() { return open_model(testing::source_folder() / "models/classics-7m"); }
 
-CalibrationSet tale(const Model& model, ThreadPool& pool) {
+CalibrationSet tale(const Model& model, int64_t sequences, ThreadPool& pool) {
   SilentProgress silent;
   CalibrationRequest wanted;
   wanted.text = testing::source_folder() / "models/tale.txt";
-  wanted.sequences = 8;
-  wanted.length = 128;
+  wanted.sequences = sequences;
+  wanted.length = 256;
   return make_calibration_set(model, wanted, pool, silent);
 }
 
 // Calls body with what the model's layers read.
-void with_measured_inputs(const Model& model, ThreadPool& pool,
+void with_measured_inputs(const Model& model, int64_t sequences, ThreadPool& pool,
                           const std::function<void(MeasuredInputs& inputs)>& body) {
   SilentProgress silent;
-  const CalibrationSet calibration = tale(model, pool);
+  const CalibrationSet calibration = tale(model, sequences, pool);
   TemporaryWorkspace temporary("layers");
   const Context context{model, pool, silent, temporary.workspace, at::kCPU, 1, 1 << 24};
   MeasuredInputs inputs(context, calibration);
@@ -50,9 +50,9 @@ struct RealLayer {
 
 // The first `rows` of layers, which are in order.
 std::vector<RealLayer> layers_of(const Model& model, const std::vector<std::string>& names,
-                                 int64_t rows, ThreadPool& pool) {
+                                 int64_t rows, int64_t sequences, ThreadPool& pool) {
   std::vector<RealLayer> layers;
-  with_measured_inputs(model, pool, [&](MeasuredInputs& inputs) {
+  with_measured_inputs(model, sequences, pool, [&](MeasuredInputs& inputs) {
     for (size_t n = 0; layers.size() < names.size(); ++n) {
       const Node& node = model.graph.nodes.at(n);
       if (node.op != "linear") continue;
@@ -79,12 +79,15 @@ double coding_error(const RealLayer& layer, const Scheme& scheme, const std::str
 
 class EveryCodec : public ::testing::TestWithParam<std::string> {};
 
-// LDLQ's weighted error is at most that of nearest codes.
+// LDLQ's weighted error is at most that of nearest codes. It takes eight tokens for each input of
+// the widest layer: of one or two the second moment is nearly singular, and codecs of three values
+// or of long blocks then come out worse than nearest.
 TEST_P(EveryCodec, LosesLessWithFeedback) {
   ThreadPool pool(2);
+  constexpr int64_t kSequences = 24;
   static const std::vector<RealLayer> layers = layers_of(
       classics(), {"model.layers.0.mlp.down_proj.weight", "model.layers.1.self_attn.q_proj.weight"},
-      48, pool);
+      48, kSequences, pool);
   const Scheme scheme(GetParam(), nlohmann::json::object());
   for (const RealLayer& layer : layers) {
     const double nearest = coding_error(layer, scheme, "nearest", pool);
@@ -155,11 +158,12 @@ TEST_P(EveryRemoval, LowersTheErrorOfCodes) {
   ThreadPool pool(2);
   constexpr float kOutlier = 32;
   constexpr int64_t kRows = 256;
+  constexpr int64_t kSequences = 4;
   const Changed outliers =
       with_outliers(classics(), kind == Outliers::kActivations ? kOutlier : 1 / kOutlier, pool);
   const Scheme code("int", {{"bits", 3}, {"group", 32}});
   std::optional<Changed> transformed;
-  with_measured_inputs(outliers.model, pool, [&](MeasuredInputs& inputs) {
+  with_measured_inputs(outliers.model, kSequences, pool, [&](MeasuredInputs& inputs) {
     const auto change = [&](Network& network) {
       network.layer_inputs = &inputs;
       for (const ValueId parameter : network.graph.parameters()) {
@@ -170,8 +174,8 @@ TEST_P(EveryRemoval, LowersTheErrorOfCodes) {
     };
     transformed.emplace(outliers.model, change, pool);
   });
-  const RealLayer before = layers_of(outliers.model, {name}, kRows, pool).front();
-  const RealLayer after = layers_of(transformed->model, {name}, kRows, pool).front();
+  const RealLayer before = layers_of(outliers.model, {name}, kRows, kSequences, pool).front();
+  const RealLayer after = layers_of(transformed->model, {name}, kRows, kSequences, pool).front();
   for (const std::string& solver : solvers) {
     const double ratio =
         coding_error(after, code, solver, pool) / coding_error(before, code, solver, pool);
@@ -199,7 +203,6 @@ std::vector<Removal> removals() {
     result.push_back({"rotate", kActivations, layer, nlohmann::json::object(), {"gptq"}});
     result.push_back({"rotate", kWeights, layer});
   }
-  result.push_back({"klt", kActivations, kBehindNorm, nlohmann::json::object(), {"gptq"}});
   result.push_back({"klt", kWeights, kBehindNorm});
   for (const char* layer : {kBehindNorm, kBehindProduct}) {
     result.push_back({"shift", kActivations, layer});
