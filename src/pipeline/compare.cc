@@ -5,6 +5,7 @@
 
 #include "core/seconds.h"
 #include "core/system_memory.h"
+#include "encoding/coded_storage.h"
 #include "evaluation/network_classifier.h"
 #include "formats/model_tokenizer.h"
 #include "pipeline/job.h"
@@ -72,6 +73,16 @@ CompressRequest request_for(const CompressRequest& request, const std::string& n
   return result;
 }
 
+// The bytes of all parameters as a file with this entropy coder holds them.
+uint64_t coded_bytes(const std::map<std::string, CodedTensor>& parameters,
+                     const EntropyCoder& coder, ThreadPool& pool) {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : parameters) {
+    bytes += std::min(tensor.bytes.size(), encode_storage(tensor, coder, pool).size());
+  }
+  return bytes;
+}
+
 ComparePoint measure(const CompressRequest& request, const Windows& windows,
                      const MeasurementData& data, ThreadPool& pool, Progress& progress) {
   const auto start = Clock::now();
@@ -88,6 +99,11 @@ ComparePoint measure(const CompressRequest& request, const Windows& windows,
   point.bpw = compressed.plan.bpw();
   const Model network =
       coded_network(job, compressed.matrices, calibration ? &*calibration : nullptr, pool).model;
+  if (const EntropyCoder* coder = job.recipe.entropy_coder.part) {
+    point.tensor_bytes = coded_bytes(network.parameters, *coder, pool);
+    point.bpw =
+        8 * static_cast<double>(point.tensor_bytes) / static_cast<double>(compressed.plan.weights);
+  }
   point.seconds = seconds_since(start);
   if (data.images) {
     point.accuracy = measure_accuracy(network, job.original, *data.images, pool, progress);

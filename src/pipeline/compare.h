@@ -8,7 +8,7 @@ namespace bitsmith {
 
 struct ComparePoint {
   std::string recipe;
-  uint64_t tensor_bytes = 0;  // before entropy coding
+  uint64_t tensor_bytes = 0;  // after entropy coding, if the recipe has it
   double bpw = 0;
   double seconds = 0;  // to compress, with surveys and statistics
   // By the native executor: tokens written one by one, from an empty context, or images in batches.

@@ -1,6 +1,7 @@
 // The whole pipeline on small models: the same bytes whatever happens on the way, budgets to the
 // byte, and what must be refused.
 #include "pipeline/compress.h"
+#include "pipeline/compare.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -430,6 +431,27 @@ TEST(CompressClassics, GptqIsBetterThanNearestAtTheSameSize) {
   const CompressReport nearest = compress(request, silent);
   EXPECT_EQ(gptq.plan.tensor_bytes, nearest.plan.tensor_bytes);
   EXPECT_LT(gptq.quality->divergence->kl_nats.value, nearest.quality->divergence->kl_nats.value);
+}
+
+// Bytes of entropy-coded recipes are those that the file has.
+TEST(CompareClassics, CountsBytesAsTheFileHoldsThem) {
+  const testing::TemporaryFolder folder;
+  CompressRequest request;
+  request.model = testing::source_folder() / "models/classics-7m";
+  MeasurementData data;
+  data.text = folder / "text.txt";
+  testing::write_bytes(data.text, "It was the best of times, it was the worst of times.");
+  request.output = folder / "out.bitsmith";
+  request.recipe = "lossless";
+  SilentProgress silent;
+  const CompareReport report = compare(request, {"lossless", "nearest"}, data, silent);
+  const CompressReport written = compress(request, silent);
+  ASSERT_EQ(report.points.size(), 2u);
+  EXPECT_EQ(report.points[0].tensor_bytes, written.tensor_bytes);
+  EXPECT_LT(report.points[0].bpw, 11);
+  request.recipe = "nearest";
+  request.output = folder / "nearest.bitsmith";
+  EXPECT_EQ(report.points[1].tensor_bytes, compress(request, silent).tensor_bytes);
 }
 
 }  // namespace
