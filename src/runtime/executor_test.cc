@@ -231,6 +231,38 @@ TEST(Executor, RefusesWhatItCannotRun) {
   EXPECT_EQ(code_of([&] { Executor(image, {}, pool, 8); }), 5);
 }
 
+// A vector is added to values of as many channels; broadcasting is refused.
+TEST(Executor, AddsVectorsToEqualChannelsOnly) {
+  for (const int64_t channels : {16, 1}) {
+    for (const bool vector_first : {false, true}) {
+      Graph graph;
+      const ValueId ids = graph.add_input("tokens", {kBatch, kTime});
+      const ValueId table = graph.add_parameter("table", {11, channels}, "embedding");
+      const ValueId vector = graph.add_parameter("vector", {16}, "shift");
+      const ValueId x = ops::embedding(graph, "embed", ids, table);
+      graph.outputs = {vector_first ? ops::add(graph, "y", vector, x)
+                                    : ops::add(graph, "y", x, vector)};
+      const std::vector<float> weights(static_cast<size_t>(11 * channels), 2.0F);
+      const std::vector<float> numbers(16, 0.5F);
+      const std::map<std::string, CodedTensor> parameters = {
+          {"table", {"table", {11, channels}, f32(), std::as_bytes(std::span(weights))}},
+          {"vector", {"vector", {16}, f32(), std::as_bytes(std::span(numbers))}}};
+      ThreadPool pool(1);
+      const std::vector<TokenId> tokens = {3, 10, 0};
+      const auto run = [&] {
+        Executor executor(graph, parameters, pool, 4);
+        Sequence sequence = executor.make_sequence();
+        return copy(executor.run(sequence, tokens, Logits::kAll));
+      };
+      if (channels == 16) {
+        EXPECT_THAT(run(), ::testing::AllOf(::testing::SizeIs(48), ::testing::Each(2.5F)));
+      } else {
+        EXPECT_THROW(run(), Error);
+      }
+    }
+  }
+}
+
 // Codecs without a kernel: decoded once, the logits are the same, bit for bit.
 TEST(Executor, KeepsDecodedWeights) {
   const SmallModel model(small_config("llama"), Scheme("nf4", {{"group", 8}}));

@@ -68,8 +68,8 @@ class Add final : public NativeOperator {
     for (const size_t value : {0, 1}) {
       const Value& other = graph.value(node.inputs[1 - value]);
       if (other.kind != ValueKind::kParameter) continue;
-      if (other.shape == Shape{preparation.channels(node.outputs[0])}) {
-        preparation.channels(node.inputs[value]);
+      const int64_t channels = preparation.channels(node.outputs[0]);
+      if (other.shape == Shape{channels} && preparation.channels(node.inputs[value]) == channels) {
         return std::make_unique<AddVectorStep>(preparation, node, value);
       }
     }
