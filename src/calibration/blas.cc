@@ -2,6 +2,10 @@
 
 #include <dlfcn.h>
 
+#include <algorithm>
+
+#include "tensor/shape.h"
+
 namespace bitsmith {
 namespace {
 
@@ -62,6 +66,13 @@ void run_blas_tasks(ThreadPool& pool, int64_t count,
   }
   const OneThreadEverywhere guard;
   pool.run(count, body);
+}
+
+void run_blas_tiles(ThreadPool& pool, int64_t size,
+                    const std::function<void(int64_t, int64_t)>& tile) {
+  constexpr int64_t kTile = 128;
+  run_blas_tasks(pool, ceil_div(size, kTile),
+                 [&](int64_t i, int) { tile(i * kTile, std::min(kTile, size - i * kTile)); });
 }
 
 }  // namespace bitsmith

@@ -16,4 +16,8 @@ namespace bitsmith {
 void run_blas_tasks(ThreadPool& pool, int64_t count,
                     const std::function<void(int64_t i, int thread)>& body);
 
+// The same for tiles of 128 of [0, size).
+void run_blas_tiles(ThreadPool& pool, int64_t size,
+                    const std::function<void(int64_t begin, int64_t count)>& tile);
+
 }  // namespace bitsmith

@@ -7,6 +7,7 @@
 #include "core/output_file.h"
 #include "formats/checkpoint_metadata.h"
 #include "pipeline/survey.h"
+#include "solvers/direct.h"
 
 namespace bitsmith {
 namespace {
@@ -181,6 +182,7 @@ class BlockEncoder {
       result.file =
           std::make_shared<MappedFile>(context_.workspace.save_bytes(record, task.tensor->bytes));
       result.squared_weight = squared_sum(weights, weights.size());
+      for (const size_t part : task.residual) save_zeros(part);
       return;
     }
     const Problem problem{weights, task.shape(), statistics, result.scheme};
@@ -211,23 +213,29 @@ class BlockEncoder {
                                             recipe_.residual.options, context_.pool);
     for (size_t i = 0; i < task.residual.size(); ++i) {
       const size_t t = task.residual[i];
-      EncodedMatrix& part = encoded_[t];
-      part.name = tasks_[t].tensor->name;
-      part.scheme = tasks_[t].schemes.front();
-      part.file = std::make_shared<MappedFile>(
-          context_.workspace.save_bytes(fmt::format("tensor-{:04}", t), found.bytes[i]));
-      part.squared_error = squared_sum(found.values[i], found.values[i].size());
+      save_part(t, found.bytes[i], found.values[i]);
       if (parameters != nullptr) parameters->set(context_, tasks_[t].id, found.values[i]);
     }
     if (parameters != nullptr) parameters->set(context_, task.id, found.codes.values);
-    constexpr int64_t kRows = 64;
-    context_.pool.run(ceil_div(problem.shape.rows, kRows), [&](int64_t part, int) {
-      const int64_t begin = part * kRows;
-      residual.add_to(problem.shape, found.values, begin,
-                      std::min(kRows, problem.shape.rows - begin),
-                      found.codes.values.data() + begin * problem.shape.cols);
-    });
+    residual.add_to_all(problem.shape, found.values, found.codes.values.data(), context_.pool);
     return std::move(found.codes);
+  }
+
+  // A parameter of a branch.
+  void save_part(size_t t, std::span<const std::byte> bytes, const std::vector<float>& values) {
+    EncodedMatrix& part = encoded_[t];
+    part.name = tasks_[t].tensor->name;
+    part.scheme = tasks_[t].schemes.front();
+    part.file = std::make_shared<MappedFile>(
+        context_.workspace.save_bytes(fmt::format("tensor-{:04}", t), bytes));
+    part.squared_error = squared_sum(values, values.size());
+  }
+
+  // The same beside a layer that stays as it is, which loses nothing.
+  void save_zeros(size_t t) {
+    const std::vector<float> zeros(weight_count(tasks_[t]));
+    const Problem problem{zeros, tasks_[t].shape(), nullptr, tasks_[t].schemes.front()};
+    save_part(t, solve_directly(problem, 0, {}, context_.pool).bytes, zeros);
   }
 
   // Chunked over the pool with a fixed chunk, summed in order: the same for any number of threads.

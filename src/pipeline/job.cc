@@ -77,9 +77,8 @@ Model with_batch_norms_folded(Model model) {
 
 // For each weight, beside what a solver is given and returns.
 int64_t solver_scratch_bytes(const Recipe& recipe, bool knows_inputs) {
-  const int64_t bytes = std::max(recipe.matrix_solver.part->scratch_bytes(knows_inputs),
-                                 recipe.table_solver.part->scratch_bytes(false));
-  return recipe.residual.part != nullptr ? recipe.residual.part->scratch_bytes(bytes) : bytes;
+  return std::max(recipe.matrix_solver.part->scratch_bytes(knows_inputs),
+                  recipe.table_solver.part->scratch_bytes(false));
 }
 
 // Whether the transforms read statistics; the first one then does.
@@ -201,6 +200,10 @@ Job::Job(const CompressRequest& r)
   } else {
     overhead_bytes = format.overhead_bytes(model, recipe);
   }
+  if (recipe.residual.part != nullptr) {
+    recipe.residual.part->check(recipe.residual.options,
+                                recipe.sequences > 0 || !r.imatrix.empty());
+  }
   if (!r.imatrix.empty()) take_importance(*this);
   if (has_choice() && recipe.sequences == 0) {
     fail(ErrorCode::kInvalidArgument,
@@ -276,11 +279,11 @@ CalibrationRequest Job::calibration_request() const {
 
 MemoryEstimate Job::memory(const CalibrationSet* calibration, bool surveyed) const {
   const bool knows_inputs = recipe.sequences > 0 || !input_squares.empty();
-  MemoryEstimate estimate =
-      estimate_memory(model, blocks, tasks,
-                      {calibration, request.calibration.empty(), surveyed, needs_statistics(recipe),
-                       request.threads > 0 ? request.threads : ThreadPool::processors(),
-                       solver_scratch_bytes(recipe, knows_inputs), !input_squares.empty()});
+  MemoryEstimate estimate = estimate_memory(
+      model, blocks, tasks,
+      {calibration, request.calibration.empty(), surveyed, needs_statistics(recipe),
+       request.threads > 0 ? request.threads : ThreadPool::processors(),
+       solver_scratch_bytes(recipe, knows_inputs), !input_squares.empty(), &recipe.residual});
   if (estimate.model_bytes > 0) estimate.model_bytes = original.parameter_bytes();  // it samples
   return estimate;
 }

@@ -32,6 +32,7 @@ uint64_t features(const Value& value) {
 struct BlockNeeds {
   uint64_t parameters = 0;      // bytes, as float32
   uint64_t largest = 0;         // weights of its largest matrix
+  uint64_t coding = 0;          // bytes that coding takes, of the matrix that takes most
   uint64_t outputs = 0;         // features of the widest output of a matrix
   uint64_t captured = 0;        // features that matrices multiply, each activation once
   uint64_t most_captured = 0;   // ... of one of these
@@ -42,8 +43,21 @@ struct BlockNeeds {
   uint64_t scratch = 0;         // the most that one operator takes beside its inputs and output
 };
 
+// A matrix as it was, what the codes decode to, the bytes, and what the solver takes.
+uint64_t coding_bytes(const MatrixTask& task, const MemoryRequest& request) {
+  constexpr uint64_t kKept = 9;
+  const uint64_t weights = weights_of(task);
+  if (task.residual.empty()) {
+    return (kKept + static_cast<uint64_t>(request.scratch_bytes)) * weights;
+  }
+  const Chosen<Residual>& residual = *request.residual;
+  return kKept * weights + static_cast<uint64_t>(residual.part->scratch_bytes(
+                               task.shape(), residual.options, request.scratch_bytes));
+}
+
 BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
-                    const std::vector<MatrixTask>& tasks, uint64_t length) {
+                    const std::vector<MatrixTask>& tasks, uint64_t length,
+                    const MemoryRequest& request) {
   const Graph& graph = model.graph;
   BlockNeeds needs;
   std::set<size_t> seen;
@@ -51,6 +65,7 @@ BlockNeeds needs_of(const Model& model, const Block& block, size_t b,
     for (const MatrixUse& use : task.uses) {
       if (use.block != b) continue;
       needs.largest = std::max(needs.largest, weights_of(task));
+      needs.coding = std::max(needs.coding, coding_bytes(task, request));
       needs.outputs =
           std::max(needs.outputs, features(graph.value(graph.nodes[use.node].outputs[0])));
       if (use.table || !seen.insert(use.operand).second) continue;
@@ -111,11 +126,9 @@ struct Phase {
 };
 
 std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryRequest& request) {
-  // Weights as they were, what the codes decode to, the bytes, and what the solver takes.
-  const uint64_t coding = (9 + static_cast<uint64_t>(request.scratch_bytes)) * needs.largest;
   const uint64_t statistics = 16 * needs.largest_square;  // see below
   if (request.calibration == nullptr) {
-    return {{"coding", coding, request.known_inputs ? statistics : 0, 0}};
+    return {{"coding", needs.coding, request.known_inputs ? statistics : 0, 0}};
   }
   const auto length = static_cast<uint64_t>(request.calibration->length);
   const auto probes = static_cast<uint64_t>(request.calibration->probes);
@@ -126,7 +139,7 @@ std::vector<Phase> phases_of(const BlockNeeds& needs, bool last, const MemoryReq
   };
   // A second moment is a float64 sum or mean; its factor is float32, twice while it is made. Coding
   // measures one at a time, a survey all of a block.
-  std::vector<Phase> phases = {{"coding", needs.parameters + coding, statistics, 0},
+  std::vector<Phase> phases = {{"coding", needs.parameters + needs.coding, statistics, 0},
                                {"measuring a second moment", needs.parameters,
                                 8 * needs.largest_square, pass(needs.most_captured)}};
   if (request.surveyed || request.transformed) {
@@ -185,7 +198,7 @@ MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blo
   MemoryEstimate estimate;
   uint64_t most = 0;
   for (size_t b = 0; b < blocks.size(); ++b) {
-    const BlockNeeds needs = needs_of(model, blocks[b], b, tasks, length);
+    const BlockNeeds needs = needs_of(model, blocks[b], b, tasks, length, request);
     for (const Phase& phase : phases_of(needs, b + 1 == blocks.size(), request)) {
       if (phase.bytes() <= most) continue;
       most = phase.bytes();

@@ -41,6 +41,7 @@ struct MemoryRequest {
   int threads = 1;
   int64_t scratch_bytes = 0;  // Solver::scratch_bytes() of the recipe's solvers, the larger
   bool known_inputs = false;  // by an importance matrix
+  const Chosen<Residual>* residual = nullptr;  // beside layers, if their tasks say so
 };
 
 MemoryEstimate estimate_memory(const Model& model, const std::vector<Block>& blocks,

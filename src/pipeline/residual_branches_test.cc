@@ -114,6 +114,71 @@ TEST(Residuals, StandBehindTransforms) {
   }
 }
 
+// A layer that has the recipe's code already stays as it is, bit for bit: a branch has nothing to
+// add.
+TEST(Residuals, AddNothingToLayersThatHaveTheCode) {
+  TinyJob job;
+  CompressRequest first = job.request;
+  first.recipe = "gptq";
+  first.overrides = {"code.group=16", "calibrate.sequences=5", "calibrate.length=24"};
+  first.budget = {};
+  first.output = job.folder / "first.bitsmith";
+  SilentProgress silent;
+  compress(first, silent);
+  const Model before = open_model(first.output);
+  for (const char* recipe : {"lorc", "svdquant"}) {
+    CompressRequest request = request_of(job, recipe);
+    request.model = first.output;
+    // Of every layer, and of some.
+    for (const char* except : {"", "ends"}) {
+      if (*except != 0) request.overrides.push_back(R"(except=[{layers="ends", bits=2}])");
+      const CompressReport report = compress(request, silent);
+      const Model after = open_model(request.output);
+      int kept = 0;
+      for (const MatrixReport& row : report.matrices) {
+        if (!before.parameters.contains(row.name)) continue;
+        const bool same =
+            std::ranges::equal(after.parameter(row.name).bytes, before.parameter(row.name).bytes);
+        EXPECT_EQ(same, row.relative_mse == 0) << row.name;
+        if (!same) continue;
+        ++kept;
+        for (const char* part : {"up", "down"}) {
+          const std::string name = fmt::format("{}.low_rank_{}", row.name, part);
+          if (!after.parameters.contains(name)) continue;
+          EXPECT_THAT(after.parameter(name).decode_all(), ::testing::Each(0.0F)) << name;
+        }
+      }
+      EXPECT_EQ(kept, *except != 0 ? 14 : 16) << recipe;
+    }
+  }
+}
+
+TEST(Residuals, RefuseASecondBranch) {
+  TinyJob job;
+  CompressRequest request = request_of(job, "svdquant");
+  request.output = job.folder / "first.bitsmith";
+  SilentProgress silent;
+  compress(request, silent);
+  request = request_of(job, "lorc");
+  request.model = job.folder / "first.bitsmith";
+  EXPECT_THAT(error_of(ErrorCode::kUnsupported, [&] { compress(request, silent); }),
+              ::testing::AllOf(HasSubstr("low_rank"), HasSubstr("has a branch already"),
+                               HasSubstr("compress the model that it was made from")));
+  EXPECT_FALSE(std::filesystem::exists(job.partial()));
+}
+
+// The bases of the search take more the more directions are wanted.
+TEST(Residuals, AreInTheEstimateOfMemory) {
+  TinyJob job;
+  const auto needed = [&](const std::vector<std::string>& overrides) {
+    CompressRequest request = request_of(job, "lorc");
+    request.overrides.insert(request.overrides.end(), overrides.begin(), overrides.end());
+    return Job(request).memory(nullptr, false).fixed_bytes;
+  };
+  EXPECT_LT(needed({"residual.rank=1"}), needed({"residual.rank=4"}));
+  EXPECT_LT(needed({"residual.rank=4"}), needed({"residual.rank=24"}));
+}
+
 TEST(Residuals, RefuseWhatDoesNotGoWithThem) {
   TinyJob job;
   const auto refusal = [&](const std::vector<std::string>& overrides, const Budget& budget = {},
@@ -129,6 +194,8 @@ TEST(Residuals, RefuseWhatDoesNotGoWithThem) {
   EXPECT_THAT(refusal({}, {4.0, std::nullopt}), HasSubstr("leave out --bits"));
   EXPECT_THAT(refusal({R"(activations={sigmas=4})"}), HasSubstr("[activations]"));
   EXPECT_THAT(refusal({R"(code={codec="q4_0"})"}, {}, "gguf"), HasSubstr("GGUF"));
+  EXPECT_THAT(refusal({"residual.whitened=true"}),
+              ::testing::AllOf(HasSubstr("whitened"), HasSubstr("--imatrix")));
 }
 
 }  // namespace

@@ -12,7 +12,12 @@
 namespace bitsmith {
 namespace {
 
-constexpr int64_t kTile = 128;
+constexpr int64_t kMore = 8;  // directions that are followed beyond the wanted ones
+
+// How many are followed.
+int64_t followed(const MatrixShape& shape, int64_t count) {
+  return std::min(std::min(count, shape.cols) + kMore, shape.rows);
+}
 
 // Rows of `vectors` [count, size]. Those that depend on earlier ones are left out.
 class Basis {
@@ -131,7 +136,7 @@ class Operator {
     Basis y(x.count, columns);
     const bool plain = order == CblasNoTrans;
     const int64_t stride = plain ? columns : x.size;
-    for_tiles(columns, pool_, [&](int64_t begin, int64_t count) {
+    run_blas_tiles(pool_, columns, [&](int64_t begin, int64_t count) {
       cblas_dgemm(CblasRowMajor, CblasNoTrans, order, static_cast<int>(x.count),
                   static_cast<int>(count), static_cast<int>(x.size), 1.0, x.values.data(),
                   static_cast<int>(x.size), m + begin * (plain ? 1 : stride),
@@ -174,17 +179,19 @@ void with_one_blas_thread(ThreadPool& pool, const Body& body) {
 
 }  // namespace
 
-void for_tiles(int64_t size, ThreadPool& pool,
-               const std::function<void(int64_t begin, int64_t count)>& tile) {
-  run_blas_tasks(pool, ceil_div(size, kTile),
-                 [&](int64_t i, int) { tile(i * kTile, std::min(kTile, size - i * kTile)); });
+// In apply() there are the vectors and up to two others, of which one or both have [cols]; for
+// Rayleigh and Ritz there are three of [rows] and four matrices [count, count].
+int64_t leading_directions_bytes(const MatrixShape& shape, int64_t count) {
+  const int64_t k = followed(shape, count);
+  const auto [rows, cols] = shape;
+  const int64_t applied = k * (rows + std::max(rows + cols, 2 * cols));
+  return 8 * (rows * cols + std::max(applied, k * (3 * rows + 4 * k)));
 }
 
 LeadingDirections leading_directions(std::span<const float> error, const MatrixShape& shape,
                                      const std::vector<double>* moment, int64_t count,
                                      ThreadPool& pool) {
   BITSMITH_ASSERT(static_cast<int64_t>(error.size()) == shape.rows * shape.cols);
-  constexpr int64_t kMore = 8;  // directions that are followed beyond the wanted ones
   constexpr int kRounds = 60;
   constexpr double kSettled = 1e-6;
   const int64_t most = std::min(shape.rows, shape.cols);
@@ -192,7 +199,7 @@ LeadingDirections leading_directions(std::span<const float> error, const MatrixS
   LeadingDirections result;
   if (count == 0) return result;
   const Operator squares(error, shape, moment, pool);
-  Basis x(std::min(count + kMore, shape.rows), shape.rows);
+  Basis x(followed(shape, count), shape.rows);
   Random random(1, "leading directions");
   for (double& v : x.values) v = random.normal();
   with_one_blas_thread(pool, [&] { x.make_orthonormal(); });

@@ -22,14 +22,14 @@ struct LeadingDirections {
 //   error E [rows, cols] row-major;  moment H [cols, cols] float64, or nullptr: the identity
 //   count: wanted; fewer are found if the rank is lower
 // Subspace iteration with Rayleigh-Ritz until the energies together grow by less than 1e-6 of
-// themselves, at most 60 rounds of O((2 rows + cols) * cols * count). 8 bytes of scratch per
-// weight. Same bits for any number of threads.
+// themselves, at most 60 rounds of O((2 rows + cols) * cols * count). Same bits for any number of
+// threads.
 LeadingDirections leading_directions(std::span<const float> error, const MatrixShape& shape,
                                      const std::vector<double>* moment, int64_t count,
                                      ThreadPool& pool);
 
-// tile(begin, count) for tiles of 128 of [0, size), in parallel, BLAS on one thread in each.
-void for_tiles(int64_t size, ThreadPool& pool,
-               const std::function<void(int64_t begin, int64_t count)>& tile);
+// What it takes at its peak beside its arguments: the error in float64, and the vectors that are
+// followed with their images. 8 bytes for each weight and about 40 (rows + cols) * count.
+int64_t leading_directions_bytes(const MatrixShape& shape, int64_t count);
 
 }  // namespace bitsmith

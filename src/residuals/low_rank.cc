@@ -2,6 +2,7 @@
 // what the codes lose, whitened by the second moment of the layer's input.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "calibration/blas.h"
@@ -25,6 +26,14 @@ class LowRank final : public Residual {
  public:
   const PartInfo& info() const override { return info_; }
 
+  void check(const Options& options, bool knows_inputs) const override {
+    if (!options.flag("whitened") || knows_inputs) return;
+    fail(ErrorCode::kInvalidArgument,
+         "residual 'low_rank': whitened = true weighs errors by what layers read, which a recipe "
+         "without [calibrate] does not measure: add one, name an --imatrix, or say "
+         "residual.whitened=false");
+  }
+
   std::vector<ResidualParameter> attach(Graph& graph, size_t node,
                                         const Options& options) const override {
     const Node layer = graph.nodes[node];
@@ -32,16 +41,26 @@ class LowRank final : public Residual {
     const MatrixShape shape = matrix_shape(weight.shape);
     const int64_t rank = rank_of(shape, options);
     const size_t before = graph.nodes.size();
+    const auto fresh = [&](std::string name) {
+      if (graph.find(name) == kNoValue) return name;
+      fail(ErrorCode::kUnsupported,
+           "residual 'low_rank': the layer of '{}' has a branch already ('{}'): compress the model "
+           "that it was made from",
+           weight.name, name);
+    };
     const auto parameter = [&](const char* name, Shape extents) {
-      return graph.add_parameter(fmt::format("{}.low_rank_{}", weight.name, name),
+      return graph.add_parameter(fresh(fmt::format("{}.low_rank_{}", weight.name, name)),
                                  std::move(extents), weight.role + ".low_rank");
+    };
+    const auto node_name = [&](const char* name) {
+      return fresh(fmt::format("{}.low_rank.{}", layer.name, name));
     };
     const ValueId down = parameter("down", {rank, shape.cols});
     const ValueId up = parameter("up", {shape.rows, rank});
     const ValueId output = layer.outputs[0];
-    const ValueId inner = ops::linear(graph, layer.name + ".low_rank.down", layer.inputs[0], down);
-    const ValueId back = ops::linear(graph, layer.name + ".low_rank.up", inner, up);
-    const ValueId sum = ops::add(graph, layer.name + ".low_rank.add", output, back);
+    const ValueId inner = ops::linear(graph, node_name("down"), layer.inputs[0], down);
+    const ValueId back = ops::linear(graph, node_name("up"), inner, up);
+    const ValueId sum = ops::add(graph, node_name("add"), output, back);
     for (size_t n = 0; n + 1 < graph.nodes.size(); ++n) {
       std::ranges::replace(graph.nodes[n].inputs, output, sum);
     }
@@ -68,8 +87,7 @@ class LowRank final : public Residual {
     double least = 0;
     const auto consider = [&](const Solution& codes) {
       std::vector<float> values = codes.values;
-      add_to(problem.shape, {branch.down.values, branch.up.values}, 0, problem.shape.rows,
-             values.data(), pool);
+      add_to_all(problem.shape, {branch.down.values, branch.up.values}, values.data(), pool);
       std::vector<double> errors = row_errors(problem, values, pool);
       const double error = std::accumulate(errors.begin(), errors.end(), 0.0);
       if (!best.bytes.empty() && !(error < least)) return;
@@ -110,11 +128,17 @@ class LowRank final : public Residual {
     return options.integer("rounds") + 1;
   }
 
-  // The rest of the weights and the best codes beside either the solver, or the error in float64,
-  // or a sum with its copy in row_errors().
-  int64_t scratch_bytes(int64_t of_solver) const override {
+  // The rest of the weights, the best codes, and of two branches values, bytes and a copy, beside
+  // either the solver, or what finds directions, or a sum with its copy in row_errors().
+  int64_t scratch_bytes(const MatrixShape& shape, const Options& options,
+                        int64_t of_solver) const override {
     constexpr int64_t kKept = 9;
-    return kKept + std::max<int64_t>(of_solver, 8);
+    constexpr int64_t kSum = 8;
+    constexpr int64_t kOfFactor = 20;
+    const int64_t weights = shape.rows * shape.cols;
+    const int64_t rank = rank_of(shape, options);
+    return kKept * weights + kOfFactor * rank * (shape.rows + shape.cols) +
+           std::max(std::max(of_solver, kSum) * weights, leading_directions_bytes(shape, rank));
   }
 
  private:
@@ -128,20 +152,11 @@ class LowRank final : public Residual {
     return Scheme("int", {{"bits", 8}, {"group", 64}, {"symmetric", true}});
   }
 
-  void add_to(const MatrixShape& shape, const std::vector<std::vector<float>>& values,
-              int64_t row_begin, int64_t row_count, float* out, ThreadPool& pool) const {
-    pool.run(ceil_div(row_count, kChunkRows), [&](int64_t part, int) {
-      const int64_t begin = part * kChunkRows;
-      add_to(shape, values, row_begin + begin, std::min(kChunkRows, row_count - begin),
-             out + begin * shape.cols);
-    });
-  }
-
   void subtract(const MatrixShape& shape, const Branch& branch, std::vector<float>& weights,
                 ThreadPool& pool) const {
     std::vector<float> negative = branch.up.values;
     for (float& v : negative) v = -v;
-    add_to(shape, {branch.down.values, negative}, 0, shape.rows, weights.data(), pool);
+    add_to_all(shape, {branch.down.values, negative}, weights.data(), pool);
   }
 
   static Solution coded(const std::vector<float>& weights, const MatrixShape& shape,
@@ -163,7 +178,7 @@ class LowRank final : public Residual {
                                             : nullptr;
     const LeadingDirections found = leading_directions(error, problem.shape, moment, rank, pool);
     std::vector<float> down(static_cast<size_t>(full * cols));
-    for_tiles(cols, pool, [&, cols = cols, rows = rows](int64_t begin, int64_t count) {
+    run_blas_tiles(pool, cols, [&, cols = cols, rows = rows](int64_t begin, int64_t count) {
       for (int64_t i = 0; i < found.count; ++i) {
         std::vector<double> sums(static_cast<size_t>(count), 0.0);
         const double* u = found.vectors.data() + i * rows;
@@ -194,7 +209,7 @@ class LowRank final : public Residual {
     const std::vector<double> a(down.begin(), down.begin() + rank * cols);
     std::vector<double> ah = a;  // A H [rank, cols]
     if (moment != nullptr) {
-      for_tiles(cols, pool, [&, cols = cols](int64_t begin, int64_t count) {
+      run_blas_tiles(pool, cols, [&, cols = cols](int64_t begin, int64_t count) {
         cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, static_cast<int>(rank),
                     static_cast<int>(count), static_cast<int>(cols), 1.0, a.data(),
                     static_cast<int>(cols), moment->data() + begin, static_cast<int>(cols), 0.0,
@@ -270,7 +285,9 @@ class LowRank final : public Residual {
       .options = {
           {"rank", int64_t{16}, "of the product, at most the layer's", 1, 4096},
           {"rounds", int64_t{0}, "more of codes and branch in turn; the best are kept", 0, 1000},
-          {"whitened", true, "errors count as the layer's input is; false: all the same"},
+          {"whitened", true,
+           "errors count as the layer's input is, by calibration or an importance matrix; false: "
+           "all the same"},
           {"start",
            std::string("codes"),
            "what is found first: the codes of the weights, "

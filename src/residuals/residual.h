@@ -1,6 +1,7 @@
 // What is added back to coded weights: the interface of every residual.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <vector>
 
@@ -33,8 +34,13 @@ class Residual {
   virtual ~Residual() = default;
   virtual const PartInfo& info() const = 0;
 
+  // Throws kInvalidArgument, naming the option, if one asks for what is not there.
+  //   knows_inputs: whether there will be statistics, from calibration or an importance matrix
+  virtual void check(const Options& /*options*/, bool /*knows_inputs*/) const {}
+
   // Puts the branch behind node `node`, a linear layer whose weight [rows, cols] nobody else reads:
-  // whoever read the layer's output reads the sum. Nodes before it keep their numbers.
+  // whoever read the layer's output reads the sum. Nodes before it keep their numbers. Throws
+  // kUnsupported if the layer has such a branch already.
   virtual std::vector<ResidualParameter> attach(Graph& graph, size_t node,
                                                 const Options& options) const = 0;
 
@@ -50,10 +56,22 @@ class Residual {
   virtual void add_to(const MatrixShape& shape, const std::vector<std::vector<float>>& values,
                       int64_t row_begin, int64_t row_count, float* out) const = 0;
 
+  // The same to all of it, out [rows, cols].
+  void add_to_all(const MatrixShape& shape, const std::vector<std::vector<float>>& values,
+                  float* out, ThreadPool& pool) const {
+    constexpr int64_t kRows = 64;
+    pool.run(ceil_div(shape.rows, kRows), [&](int64_t part, int) {
+      const int64_t begin = part * kRows;
+      add_to(shape, values, begin, std::min(kRows, shape.rows - begin), out + begin * shape.cols);
+    });
+  }
+
   // How often solve() calls the solver.
   virtual int64_t solver_calls(const Options& options) const = 0;
-  // What solve() takes at its peak, as Solver::scratch_bytes(), which is given.
-  virtual int64_t scratch_bytes(int64_t of_solver) const = 0;
+  // What solve() takes at its peak beside the problem and the solution, in bytes.
+  //   of_solver: Solver::scratch_bytes(), for each weight
+  virtual int64_t scratch_bytes(const MatrixShape& shape, const Options& options,
+                                int64_t of_solver) const = 0;
 };
 
 }  // namespace bitsmith
