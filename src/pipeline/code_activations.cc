@@ -21,6 +21,12 @@ CalibrationInputs inputs_of(const CalibrationSet& set) {
   return inputs;
 }
 
+bool is_rounded(const Graph& graph, ValueId value) {
+  return std::ranges::any_of(graph.nodes, [&](const Node& node) {
+    return node.op == "round_tokens" && node.outputs[0] == value;
+  });
+}
+
 }  // namespace
 
 Model with_activation_nodes(Model model, const ActivationCodes& codes) {
@@ -56,6 +62,12 @@ Model with_rounded_tokens(Model model, int bits) {
         node.op == "linear" && graph.value(node.inputs[1]).kind == ValueKind::kParameter;
     if (layer) {
       const ValueId x = node.inputs[0];
+      if (is_rounded(graph, x)) {
+        fail(ErrorCode::kUnsupported,
+             "what '{}' multiplies is rounded per token already: compress the model that '{}' was "
+             "made from",
+             node.name, model.path.string());
+      }
       if (!rounded.contains(x)) {
         rounded[x] = ops::round_tokens(graph, graph.value(x).name + ".rounded", x, bits);
       }

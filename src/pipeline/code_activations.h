@@ -14,7 +14,7 @@ Model with_activation_nodes(Model model, const ActivationCodes& codes);
 
 // `model`, a language model, with every activation that a linear layer multiplies rounded to `bits`
 // bits per token: by a node in front of the layers that read it. 0 bits: as it is. Throws
-// kUnsupported for networks of images.
+// kUnsupported for networks of images, and if activations are rounded already.
 Model with_rounded_tokens(Model model, int bits);
 
 struct CodedActivations {

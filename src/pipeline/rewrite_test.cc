@@ -341,6 +341,21 @@ TEST(Klt, DeletesWhatIsNotUsed) {
   }
 }
 
+// A channel that never moves has no reach; the others are scaled all the same.
+TEST(Shift, ScalesBesideAConstantChannel) {
+  const TemporaryFolder folder;
+  const auto outliers = with_outliers(64);
+  write_tiny_model(folder / "model", json::object(),
+                   [&](const std::string& name, std::vector<float>& weights) {
+                     outliers(name, weights);
+                     if (name.ends_with("input_layernorm.weight")) weights[9] = 0;
+                   });
+  const Model original = open_model(folder / "model");
+  const Measured shifted(original, "shift", json::object());
+  EXPECT_LT(change(original, shifted.model), kTolerance);
+  EXPECT_LT(reach(shifted.spreads.at("model.layers.0.self_attn.q_proj.weight")), 8);
+}
+
 // Which columns of a matrix its columns were, whatever the order of rows.
 std::vector<size_t> order_of_columns(const Model& before, const Model& after,
                                      const std::string& name) {

@@ -112,6 +112,33 @@ TEST(RoundedTokens, GoWithAChoiceOfCodes) {
   EXPECT_LE(report.bpw(), 5);
 }
 
+// Scales of channels would change what is rounded, and a second rounding changes it again.
+TEST(RoundedTokens, AreNotScaledOrRoundedTwice) {
+  TinyJob job;
+  CompressRequest first = request_of(job, "smoothquant");
+  first.output = job.folder / "first.bitsmith";
+  SilentProgress silent;
+  compress(first, silent);
+  for (const char* recipe : {"smoothquant", "os-plus", "awq"}) {
+    CompressRequest request = request_of(job, recipe);
+    request.model = first.output;
+    EXPECT_THAT(error_of(ErrorCode::kUnsupported, [&] { compress(request, silent); }),
+                HasSubstr("rounded per token already"))
+        << recipe;
+  }
+  CompressRequest request = request_of(job, "smoothquant");
+  request.model = first.output;
+  request.overrides.push_back("transform=[]");
+  EXPECT_THAT(error_of(ErrorCode::kUnsupported, [&] { compress(request, silent); }),
+              HasSubstr("rounded per token already"));
+  // Weights can have other codes.
+  request = request_of(job, "gptq");
+  request.model = first.output;
+  compress(request, silent);
+  EXPECT_EQ(std::ranges::count(open_model(request.output).graph.nodes, "round_tokens", &Node::op),
+            2 * 4 + 1);
+}
+
 TEST(RoundedTokens, AreForLanguageModelsAndOwnFiles) {
   TinyJob job;
   CompressRequest request = request_of(job, "smoothquant");

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/error.h"
 #include "transforms/layer_inputs.h"
 #include "transforms/scaled_layers.h"
 #include "transforms/transform.h"
@@ -17,13 +16,7 @@ class Awq final : public Transform {
   bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    const std::vector<ChannelGroup> groups = find_channel_groups(network);
-    if (groups.empty()) {
-      fail(ErrorCode::kUnsupported,
-           "transform 'awq': the network has no norm, product or attention in front of linear "
-           "layers whose channels could be scaled");
-    }
-    for (const ChannelGroup& group : groups) {
+    for (const ChannelGroup& group : find_channel_groups(network, info_.id)) {
       std::vector<float> factors(static_cast<size_t>(group.channels), 1.0F);
       if (network.layer_inputs != nullptr) factors = search(network, group, options, pool);
       scale_channels(network, group, factors);

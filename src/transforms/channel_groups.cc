@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/error.h"
 #include "transforms/edits.h"
 
 namespace bitsmith {
@@ -94,8 +95,20 @@ class Finder {
 
 }  // namespace
 
-std::vector<ChannelGroup> find_channel_groups(const Network& network) {
-  return Finder(network).run();
+std::vector<ChannelGroup> find_channel_groups(const Network& network, std::string_view transform) {
+  std::vector<ChannelGroup> groups = Finder(network).run();
+  if (!groups.empty()) return groups;
+  if (std::ranges::find(network.graph.nodes, "round_tokens", &Node::op) !=
+      network.graph.nodes.end()) {
+    fail(ErrorCode::kUnsupported,
+         "transform '{}': what linear layers multiply is rounded per token already, which scales "
+         "of channels would change: compress the model that this one was made from",
+         transform);
+  }
+  fail(ErrorCode::kUnsupported,
+       "transform '{}': the network has no norm, product or attention in front of linear layers "
+       "whose channels could be scaled",
+       transform);
 }
 
 void scale_channels(Network& network, const ChannelGroup& group,

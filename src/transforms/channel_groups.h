@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "transforms/network.h"
@@ -29,8 +30,9 @@ struct ChannelGroup {
   }
 };
 
-// In order of their first reader.
-std::vector<ChannelGroup> find_channel_groups(const Network& network);
+// In order of their first reader. Throws kUnsupported, in the name of a transform, if there are
+// none.
+std::vector<ChannelGroup> find_channel_groups(const Network& network, std::string_view transform);
 
 // Divides the channels of a group by `factors` [channels] where they are made and multiplies them
 // where they are read.

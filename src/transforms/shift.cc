@@ -2,8 +2,8 @@
 // reach far beyond the others scaled down.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
-#include "core/error.h"
 #include "graph/operators.h"
 #include "transforms/edits.h"
 #include "transforms/layer_inputs.h"
@@ -76,9 +76,15 @@ class Shifting {
     const ScaledLayers layers(network_, group, options_.integer("rows"), pool_);
     if (layers.empty()) return best;
     const std::vector<double> moment = moved_moment(group, mean, middle);
-    const auto [least, most] = std::ranges::minmax(reach);
+    // A channel that never moves needs no scale.
+    float least = std::numeric_limits<float>::infinity();
+    float most = 0;
+    for (const float r : reach) {
+      if (r > 0) least = std::min(least, r);
+      most = std::max(most, r);
+    }
+    if (!(most > 0)) return best;
     const int64_t steps = options_.integer("steps");
-    if (!(least > 0)) return best;
     const double levels = std::ldexp(1.0, static_cast<int>(options_.integer("bits")) - 1) - 1;
     double smallest = 0;
     for (int64_t step = 0; step < steps; ++step) {
@@ -193,12 +199,7 @@ class Shift final : public Transform {
   bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    const std::vector<ChannelGroup> groups = find_channel_groups(network);
-    if (groups.empty()) {
-      fail(ErrorCode::kUnsupported,
-           "transform 'shift': the network has no norm, product or attention in front of linear "
-           "layers whose channels could be moved");
-    }
+    const std::vector<ChannelGroup> groups = find_channel_groups(network, info_.id);
     Shifting shifting(network, options, pool);
     for (const ChannelGroup& group : groups) shifting.run(group);
     shifting.finish();
