@@ -138,6 +138,7 @@ class AffineCodec final : public TableCodec {
             .parameters = 2};
   }
 
+  bool is_uniform() const override { return true; }
   void expand(const Options&, std::span<const float> parameters,
               std::span<float> levels) const override {
     for (size_t k = 0; k < levels.size(); ++k) {

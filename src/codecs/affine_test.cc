@@ -1,11 +1,15 @@
 // Codec `affine`: its distortion, its half-quadratic fit, and what offsets of any value are for.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "codecs/codec_testing.h"
+#include "codecs/table.h"
 #include "core/testing.h"
 #include "formats/model.h"
+#include "tensor/dtype.h"
 
 namespace bitsmith {
 namespace {
@@ -42,6 +46,40 @@ double objective(const std::vector<float>& weights, const MatrixShape& shape, co
     }
   }
   return sum;
+}
+
+// No other level of its group is nearer to a weight, and what is written decodes to it.
+TEST(Affine, TakesTheNearestLevel) {
+  const MatrixShape shape{16, 128};
+  std::vector<float> weights = normal_weights(16 * 128, 8);
+  std::fill_n(weights.begin(), 64, 0.25F);  // a group of one number
+  for (const int bits : {1, 3, 8}) {
+    const Scheme scheme = affine(bits, 64);
+    const auto& codec = dynamic_cast<const TableCodec&>(*scheme.codec);
+    const GroupedLayout layout = codec.layout(shape, codec.format(scheme.options));
+    for (const int steps : {0, 20}) {
+      ThreadPool pool(1);
+      const auto encoded = testing::encode(scheme, shape, weights, pool, {.search_steps = steps});
+      const auto* bytes = reinterpret_cast<const uint8_t*>(encoded.bytes.data());
+      std::vector<float> levels(size_t{1} << bits);
+      for (int64_t r = 0; r < shape.rows; ++r) {
+        for (int64_t c = 0; c < shape.cols; ++c) {
+          std::vector<float> parameters;
+          for (const int i : {0, 1}) {
+            const uint32_t pattern = layout.read_parameter(bytes, r, c / 64, i);
+            parameters.push_back(f16_to_float(static_cast<uint16_t>(pattern)));
+          }
+          codec.expand(scheme.options, parameters, levels);
+          const auto at = static_cast<size_t>(r * shape.cols + c);
+          float nearest = std::numeric_limits<float>::infinity();
+          for (const float level : levels) {
+            nearest = std::min(nearest, std::abs(weights[at] - level));
+          }
+          EXPECT_NEAR(std::abs(weights[at] - encoded.values[at]), nearest, 1e-6) << bits;
+        }
+      }
+    }
+  }
 }
 
 // Weights with some that are far from the others.

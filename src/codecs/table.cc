@@ -1,6 +1,7 @@
 #include "codecs/table.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "codecs/int_fit.h"
@@ -23,7 +24,9 @@ class TableEncoder final : public GroupedEncoder {
         codec_(codec),
         options_(options),
         format_(codec.format(options)),
-        count_(static_cast<size_t>(format_.codes())) {
+        count_(static_cast<size_t>(format_.codes())),
+        uniform_(codec.is_uniform()) {
+    if (uniform_) return;
     const size_t groups = static_cast<size_t>(layout.groups * layout.shape().rows);
     levels_.resize(groups * count_);
     codes_.resize(groups * count_);
@@ -45,6 +48,7 @@ class TableEncoder final : public GroupedEncoder {
         p = round_to_f16(p);
         parameter(row_begin + r, group, i) = float_to_f16(p);
       }
+      if (uniform_) continue;
       codec_.expand(options_, parameters, levels);
       store(group_index(row_begin + r, group), levels);
     }
@@ -54,6 +58,10 @@ class TableEncoder final : public GroupedEncoder {
                 int64_t /*stride: one column*/) override {
     const int64_t group = col / layout_.group_cols;
     for (int64_t r = 0; r < row_count; ++r) {
+      if (uniform_) {
+        q[r] = quantize_uniformly(row_begin + r, col, w[r]);
+        continue;
+      }
       const size_t first = group_index(row_begin + r, group) * count_;
       const size_t rank = first + nearest(levels_.data() + first, w[r]);
       code(row_begin + r, col) = codes_[rank];
@@ -68,6 +76,24 @@ class TableEncoder final : public GroupedEncoder {
     std::stable_sort(order, order + count_,
                      [&](uint16_t a, uint16_t b) { return levels[a] < levels[b]; });
     for (size_t i = 0; i < count_; ++i) levels_[group * count_ + i] = levels[order[i]];
+  }
+
+  // What the nearest code stands for; of two the upper one.
+  float quantize_uniformly(int64_t row, int64_t col, float w) {
+    const int64_t group = col / layout_.group_cols;
+    const auto number = [&](int i) {
+      return f16_to_float(static_cast<uint16_t>(parameter(row, group, i)));
+    };
+    const float scale = number(0);
+    const float offset = number(1);
+    double nearest = 0;
+    if (scale != 0) {
+      const double steps =
+          (static_cast<double>(w) - static_cast<double>(offset)) / static_cast<double>(scale);
+      nearest = std::floor(std::clamp(steps, 0.0, static_cast<double>(count_ - 1)) + 0.5);
+    }
+    code(row, col) = static_cast<uint16_t>(nearest);
+    return offset + scale * static_cast<float>(nearest);
   }
 
   // The rank of the nearest of ascending levels; a tie goes to the upper one.
@@ -88,7 +114,8 @@ class TableEncoder final : public GroupedEncoder {
   Options options_;
   TableFormat format_;
   size_t count_;
-  std::vector<float> levels_;    // [groups][rows][codes], ascending
+  bool uniform_;
+  std::vector<float> levels_;    // [groups][rows][codes], ascending; none of uniform levels
   std::vector<uint16_t> codes_;  // the code of each
 };
 

@@ -38,6 +38,8 @@ class TableCodec : public Codec {
   // The levels of a group, [codes] by code. Parameters may be anything, from a hostile file.
   virtual void expand(const Options& options, std::span<const float> parameters,
                       std::span<float> levels) const = 0;
+  // Whether the level of code k is parameter 1 + parameter 0 * k: an encoder then keeps no tables.
+  virtual bool is_uniform() const { return false; }
   // Chooses the parameters of a group; the caller rounds them to binary16.
   virtual void fit(const Options& options, const TableGroup& group,
                    std::span<float> parameters) const = 0;
