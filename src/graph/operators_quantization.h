@@ -18,9 +18,10 @@ ValueId dequantize(Graph& graph, std::string name, ValueId q, ValueId scale, Val
                    int64_t axis);
 
 // Each row of the last extent rounded to whole numbers of `bits` bits times a scale of its own,
-// which is chosen when it is seen ("dynamic quantization per token"):  s * round(x / s), s = max
-// |x| / n, n = 2^(bits - 1) - 1;  ties to even, and 0 for rows below 2^-120.   x [...] -> the same
-// shape;  bits 2 to 8. A linear layer with integer weights that reads it multiplies integers.
+// which is chosen when it is seen ("dynamic quantization per token"):  with n = 2^(bits - 1) - 1
+// and m = max |x|,  round(x * (n / m)) * (m / n),  each step in binary32, ties to even;  0 for rows
+// below 2^-120.   x [...] -> the same shape;  bits 2 to 8. A linear layer with integer weights that
+// reads it multiplies integers.
 ValueId round_tokens(Graph& graph, std::string name, ValueId x, int64_t bits);
 
 }  // namespace bitsmith::ops
