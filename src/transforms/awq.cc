@@ -16,7 +16,7 @@ class Awq final : public Transform {
   bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    for (const ChannelGroup& group : find_channel_groups(network, info_.id)) {
+    for (const ChannelGroup& group : scalable_groups(network, info_.id)) {
       std::vector<float> factors(static_cast<size_t>(group.channels), 1.0F);
       if (network.layer_inputs != nullptr) factors = search(network, group, options, pool);
       scale_channels(network, group, factors);

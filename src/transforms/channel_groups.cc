@@ -95,8 +95,12 @@ class Finder {
 
 }  // namespace
 
-std::vector<ChannelGroup> find_channel_groups(const Network& network, std::string_view transform) {
-  std::vector<ChannelGroup> groups = Finder(network).run();
+std::vector<ChannelGroup> find_channel_groups(const Network& network) {
+  return Finder(network).run();
+}
+
+std::vector<ChannelGroup> scalable_groups(const Network& network, std::string_view transform) {
+  std::vector<ChannelGroup> groups = find_channel_groups(network);
   if (!groups.empty()) return groups;
   if (std::ranges::find(network.graph.nodes, "round_tokens", &Node::op) !=
       network.graph.nodes.end()) {

@@ -30,9 +30,11 @@ struct ChannelGroup {
   }
 };
 
-// In order of their first reader. Throws kUnsupported, in the name of a transform, if there are
-// none.
-std::vector<ChannelGroup> find_channel_groups(const Network& network, std::string_view transform);
+// In order of their first reader.
+std::vector<ChannelGroup> find_channel_groups(const Network& network);
+
+// The same; throws kUnsupported, in the name of a transform, if there are none.
+std::vector<ChannelGroup> scalable_groups(const Network& network, std::string_view transform);
 
 // Divides the channels of a group by `factors` [channels] where they are made and multiplies them
 // where they are read.

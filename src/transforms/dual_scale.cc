@@ -133,7 +133,7 @@ class DualScale final : public Transform {
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
     bool any = false;
-    for (const ChannelGroup& group : find_channel_groups(network)) {
+    for (const ChannelGroup& group : scalable_groups(network, info_.id)) {
       const Graph& graph = network.graph;
       const ValueId read = graph.nodes[group.readers.front()].inputs[0];
       const bool is_product = graph.nodes[group.maker].op == "linear" && group.head_dim == 0 &&

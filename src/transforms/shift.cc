@@ -199,7 +199,7 @@ class Shift final : public Transform {
   bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    const std::vector<ChannelGroup> groups = find_channel_groups(network, info_.id);
+    const std::vector<ChannelGroup> groups = scalable_groups(network, info_.id);
     Shifting shifting(network, options, pool);
     for (const ChannelGroup& group : groups) shifting.run(group);
     shifting.finish();

@@ -31,7 +31,7 @@ class Smooth final : public Transform {
   bool needs_statistics(const Options&) const override { return true; }
 
   void apply(Network& network, const Options& options, ThreadPool& pool) const override {
-    for (const ChannelGroup& group : find_channel_groups(network, info_.id)) {
+    for (const ChannelGroup& group : scalable_groups(network, info_.id)) {
       std::vector<float> factors(static_cast<size_t>(group.channels), 1.0F);
       if (network.layer_inputs != nullptr) {
         factors = factors_of(network, group, options.number("alpha"), pool);
