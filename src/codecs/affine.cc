@@ -162,8 +162,8 @@ class AffineCodec final : public TableCodec {
           "not include 0",
       .source =
           "Badri & Shaji 2023 (HQQ, mobiusml.github.io/hqq_blog): half-quadratic fit where a "
-          "solver "
-          "searches; differs: errors are shrunk in units of the scale, the scale is fitted too",
+          "solver searches; differs: errors are shrunk in units of the scale, the scale is fitted "
+          "too",
       .options = {{"bits", int64_t{4}, "bits per code", 1, 8},
                   group_option(64),
                   {"norm", 2.0,
