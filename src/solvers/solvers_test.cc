@@ -511,6 +511,27 @@ TEST(Gptq, MasksKnowWhatFeedbackMakesUpFor) {
   }
 }
 
+TEST(Admm, EachRowIsNoWorseThanWithNearestCodes) {
+  ThreadPool pool(2);
+  const MatrixShape shape{70, 256};
+  const auto weights = normal_weights(70 * 256, 14);
+  const Scheme sparse("sparse",
+                      {{"density", 0.5}, {"of", 64}, {"inner", R"({"codec":"f32","options":{}})"}});
+  for (const uint64_t seed : {15, 16}) {
+    const InputStatistics statistics(256, correlated_moment(256, 30, seed));
+    for (const Scheme& scheme : {int_scheme(2, 32), int_scheme(3, 64), int_scheme(4, 0), sparse}) {
+      const Problem problem{weights, shape, &statistics, scheme};
+      const Solution nearest = solve("nearest", problem, pool);
+      const Solution admm = solve("admm", problem, pool);
+      for (size_t row = 0; row < admm.row_error.size(); ++row) {
+        EXPECT_LE(admm.row_error[row], nearest.row_error[row] * 1.0001);
+      }
+      const double most = scheme.codec->info().id == "sparse" ? 0.7 : 0.95;
+      EXPECT_LT(total_error(admm), most * total_error(nearest)) << scheme.label();
+    }
+  }
+}
+
 TEST(Gptq, RefinementNeverRaisesTheError) {
   ThreadPool pool(2);
   const MatrixShape shape{70, 300};
