@@ -135,7 +135,7 @@ TEST(Affine, LevelsNeedNotIncludeZero) {
 // The squared error of real layers.
 TEST(Affine, BeatsNearestOnRealLayers) {
   const auto folder = testing::shared_data("llm/classics-7m");
-  if (folder.empty()) GTEST_SKIP() << "no llm/classics-7m";
+  if (folder.empty()) GTEST_SKIP() << "llm/classics-7m is not there (BITSMITH_DATA)";
   const Model model = open_model(folder);
   for (const char* name : {"model.layers.0.self_attn.q_proj.weight",
                            "model.layers.3.mlp.down_proj.weight", "lm_head.weight"}) {

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <algorithm>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "codecs/grouped.h"
 #include "core/error.h"
+#include "tensor/dtype.h"
 
 namespace bitsmith {
 
@@ -22,6 +24,32 @@ inline GroupedLayout block_layout(std::string_view owner, const MatrixShape& sha
   const MatrixShape blocks{shape.rows, shape.cols / dim + (shape.cols % dim != 0 ? 1 : 0)};
   return GroupedLayout(CodePlanes::of_bits(owner, blocks, bits), group / dim, header,
                        std::move(parameters));
+}
+
+// Decodes rows of such a codec: value(row, group, code, point) writes the `dim` numbers of a block,
+// of which those beyond the last column are dropped.
+template <class Code, class Value>
+void decode_blocks(const GroupedLayout& layout, const MatrixShape& shape, int64_t dim,
+                   std::span<const std::byte> bytes, int64_t row_begin, int64_t row_count,
+                   float* out, const Value& value) {
+  BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
+  const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
+  std::vector<Code> codes(static_cast<size_t>(layout.shape().cols));
+  std::vector<float> point(static_cast<size_t>(dim));
+  for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
+    layout.codes.unpack_row(in + layout.codes_offset, row, codes.data());
+    for (int64_t block = 0; block < layout.shape().cols; ++block) {
+      value(row, block / layout.group_cols, codes[static_cast<size_t>(block)], point.data());
+      out = std::copy_n(point.begin(), std::min(dim, shape.cols - block * dim), out);
+    }
+  }
+}
+
+// Parameter `index` of a group, a binary16.
+inline float half_parameter(const GroupedLayout& layout, std::span<const std::byte> bytes,
+                            int64_t row, int64_t group, int index) {
+  const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
+  return f16_to_float(static_cast<uint16_t>(layout.read_parameter(in, row, group, index)));
 }
 
 // The encoder of such a codec. Columns beyond the last are zeros and do not count.

@@ -213,20 +213,12 @@ class E8Codec final : public Codec {
   void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
               int64_t row_begin, int64_t row_count, float* out) const override {
     const GroupedLayout layout = layout_of(shape, options);
-    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
-    const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
-    std::vector<uint16_t> codes(static_cast<size_t>(layout.shape().cols));
-    std::array<float, kDim> point;
-    for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
-      layout.codes.unpack_row(in + layout.codes_offset, row, codes.data());
-      for (int64_t block = 0; block < layout.shape().cols; ++block) {
-        const uint32_t pattern = layout.read_parameter(in, row, block / layout.group_cols, 0);
-        const float scale = f16_to_float(static_cast<uint16_t>(pattern));
-        E8Codebook::instance().decode(codes[static_cast<size_t>(block)], point.data());
-        const int64_t cols = std::min(kDim, shape.cols - block * kDim);
-        for (int64_t c = 0; c < cols; ++c) *out++ = point[static_cast<size_t>(c)] * scale;
-      }
-    }
+    const auto value = [&](int64_t row, int64_t group, uint16_t code, float* point) {
+      E8Codebook::instance().decode(code, point);
+      const float scale = half_parameter(layout, bytes, row, group, 0);
+      for (int64_t i = 0; i < kDim; ++i) point[i] *= scale;
+    };
+    decode_blocks<uint16_t>(layout, shape, kDim, bytes, row_begin, row_count, out, value);
   }
 
   std::string label(const Options& options) const override {

@@ -285,21 +285,11 @@ class PvqCodec final : public Codec {
               int64_t row_begin, int64_t row_count, float* out) const override {
     const Format format(options);
     const GroupedLayout layout = format.layout(shape);
-    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
-    const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
     const int64_t dim = format.pyramid.dim();
-    std::vector<uint64_t> codes(static_cast<size_t>(layout.shape().cols));
-    std::vector<float> decoded(static_cast<size_t>(dim));
-    for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
-      layout.codes.unpack_row(in + layout.codes_offset, row, codes.data());
-      for (int64_t block = 0; block < layout.shape().cols; ++block) {
-        const uint32_t pattern = layout.read_parameter(in, row, block / layout.group_cols, 0);
-        format.decode(codes[static_cast<size_t>(block)],
-                      f16_to_float(static_cast<uint16_t>(pattern)), decoded.data());
-        const int64_t cols = std::min(dim, shape.cols - block * dim);
-        out = std::copy_n(decoded.begin(), cols, out);
-      }
-    }
+    const auto value = [&](int64_t row, int64_t group, uint64_t code, float* point) {
+      format.decode(code, half_parameter(layout, bytes, row, group, 0), point);
+    };
+    decode_blocks<uint64_t>(layout, shape, dim, bytes, row_begin, row_count, out, value);
   }
 
   std::string label(const Options& options) const override {

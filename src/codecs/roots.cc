@@ -168,23 +168,12 @@ class RootsCodec final : public Codec {
   void decode(const MatrixShape& shape, const Options& options, std::span<const std::byte> bytes,
               int64_t row_begin, int64_t row_count, float* out) const override {
     const GroupedLayout layout = layout_of(shape, options);
-    BITSMITH_ASSERT(bytes.size() == static_cast<size_t>(layout.total_bytes));
-    const auto* in = reinterpret_cast<const uint8_t*>(bytes.data());
-    std::vector<uint16_t> codes(static_cast<size_t>(layout.shape().cols));
-    const auto scale = [&](int64_t row, int64_t group, int index) {
-      return f16_to_float(static_cast<uint16_t>(layout.read_parameter(in, row, group, index)));
+    const auto value = [&](int64_t row, int64_t group, uint16_t code, float* point) {
+      const Scales scales{half_parameter(layout, bytes, row, group, 0),
+                          half_parameter(layout, bytes, row, group, 1)};
+      std::ranges::copy(value_of(code, scales), point);
     };
-    for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
-      layout.codes.unpack_row(in + layout.codes_offset, row, codes.data());
-      for (int64_t block = 0; block < layout.shape().cols; ++block) {
-        const int64_t group = block / layout.group_cols;
-        const Scales scales{scale(row, group, 0), scale(row, group, 1)};
-        const Pair value = value_of(codes[static_cast<size_t>(block)], scales);
-        for (int64_t c = 0; c < std::min(kDim, shape.cols - block * kDim); ++c) {
-          *out++ = value[static_cast<size_t>(c)];
-        }
-      }
-    }
+    decode_blocks<uint16_t>(layout, shape, kDim, bytes, row_begin, row_count, out, value);
   }
 
   // Half of the weights are 0, the others signs.

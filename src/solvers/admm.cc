@@ -102,7 +102,7 @@ class Admm final : public Solver {
     const auto code = [&](const std::vector<float>& numbers) {
       Problem part = problem;
       part.weights = numbers;
-      Solution solution = solve_directly(part, steps, {}, pool);
+      Solution solution = code_directly(part, steps, {}, pool);
       solution.row_error = row_errors(problem, solution.values, pool);
       return solution;
     };

@@ -89,8 +89,8 @@ std::unique_ptr<Encoder> prepared_encoder(const Problem& problem, int search_ste
   return encoder;
 }
 
-Solution solve_directly(const Problem& problem, int search_steps,
-                        const std::vector<float>& importance, ThreadPool& pool) {
+Solution code_directly(const Problem& problem, int search_steps,
+                       const std::vector<float>& importance, ThreadPool& pool) {
   const auto [rows, cols] = problem.shape;
   const Codec& codec = *problem.scheme.codec;
   const Options& options = problem.scheme.options;
@@ -123,6 +123,12 @@ Solution solve_directly(const Problem& problem, int search_steps,
     });
     encoder->finish(solution.bytes);
   }
+  return solution;
+}
+
+Solution solve_directly(const Problem& problem, int search_steps,
+                        const std::vector<float>& importance, ThreadPool& pool) {
+  Solution solution = code_directly(problem, search_steps, importance, pool);
   solution.row_error = row_errors(problem, solution.values, pool);
   return solution;
 }

@@ -33,6 +33,10 @@ std::unique_ptr<Encoder> prepared_encoder(const Problem& problem, int search_ste
 Solution solve_directly(const Problem& problem, int search_steps,
                         const std::vector<float>& importance, ThreadPool& pool);
 
+// The same without row errors.
+Solution code_directly(const Problem& problem, int search_steps,
+                       const std::vector<float>& importance, ThreadPool& pool);
+
 // Solver::scratch_bytes() of it: codes; with statistics also the copy of row_errors().
 inline int64_t direct_scratch_bytes(bool has_statistics) { return has_statistics ? 5 : 1; }
 
