@@ -153,6 +153,7 @@ void print_summary(const Model& model) {
     facts.add("tokenizer", files.empty() ? "none" : fmt::format("{}", fmt::join(files, ", ")));
   }
   if (!model.unused_tensors.empty()) facts.add("unused", unused_text(model.unused_tensors));
+  for (const std::string& note : model.notes) facts.add("note", note);
   if (model.metadata.is_object()) {
     for (const auto& [name, value] : model.metadata.items()) {
       facts.add(name, value.is_string() ? value.get<std::string>() : value.dump());
@@ -239,6 +240,7 @@ json summary_json(const Model& model, bool tensors) {
                  {"operators", count_operators(model.graph)},
                  {"multiply_adds", multiply_adds(model.graph, 0, model.graph.nodes.size())},
                  {"unused_tensors", model.unused_tensors},
+                 {"notes", model.notes},
                  {"metadata", model.metadata}};
   const auto values = [&](const std::vector<ValueId>& ids) {
     json list = json::array();

@@ -2,7 +2,9 @@
 // rest: "quantization_config", and "shape" (two extents as JSON).
 #include "formats/folder_format.h"
 
+#include "formats/float_matrix.h"
 #include "formats/json_text.h"
+#include "formats/tensor_error.h"
 #include "fuzz_target.h"
 #include "safetensors_mutator.h"
 
@@ -37,7 +39,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto tensor = format->reader(config)->read("a.weight", shape, find, buffers);
     if (!tensor) return;
     FUZZ_EXPECT(tensor->shape == shape);
-    const IntegerMatrix matrix = integer_matrix(*tensor);
     const auto writer = format->writer({&*tensor});
     if (!writer->refusal(*tensor).empty()) return;
     // What was read can be written and read again.
@@ -54,6 +55,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto copy =
         format->reader(writer->config({&*tensor}, {}))->read("a.weight", shape, written, buffers);
     FUZZ_EXPECT(copy.has_value());
+    if (!is_integer_matrix(*tensor)) {
+      FUZZ_EXPECT(float_matrix(*copy).codes == float_matrix(*tensor).codes);
+      FUZZ_EXPECT(relative_error(*tensor, *copy) < 0x1p-22);
+      return;
+    }
+    const IntegerMatrix matrix = integer_matrix(*tensor);
     FUZZ_EXPECT(integer_matrix(*copy).codes == matrix.codes);
     FUZZ_EXPECT(integer_matrix(*copy).scales == matrix.scales);
     FUZZ_EXPECT(integer_matrix(*copy).zeros == matrix.zeros);

@@ -25,9 +25,9 @@ TileIndex tile_at(int64_t index) {
 
 }  // namespace
 
-SecondMoment::SecondMoment(int64_t size) : size_(size) {
+SecondMoment::SecondMoment(int64_t size, Part part) : size_(size), part_(part) {
   BITSMITH_ASSERT(size >= 0 && size <= int64_t{1} << 24);
-  sum_.resize(static_cast<size_t>(size * size));
+  sum_.resize(static_cast<size_t>(part == Part::kAll ? size * size : size));
   const auto columns = static_cast<size_t>(size);
   spread_ = {std::vector<float>(columns), std::vector<float>(columns),
              std::vector<double>(columns)};
@@ -38,7 +38,8 @@ void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
   BITSMITH_ASSERT(static_cast<int64_t>(x.size()) % size_ == 0);
   const int64_t tokens = static_cast<int64_t>(x.size()) / size_;
   const int64_t tiles = ceil_div(size_, kTile);
-  run_blas_tasks(pool, tiles * (tiles + 1) / 2, [&](int64_t index, int) {
+  const int64_t products = part_ == Part::kAll ? tiles * (tiles + 1) / 2 : 0;
+  run_blas_tasks(pool, products, [&](int64_t index, int) {
     const auto [tile_row, tile_col] = tile_at(index);
     const int64_t row = tile_row * kTile;
     const int64_t col = tile_col * kTile;
@@ -75,7 +76,9 @@ void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
         const auto at = static_cast<size_t>(c);
         spread_.least[at] = first ? row[c] : std::min(spread_.least[at], row[c]);
         spread_.most[at] = first ? row[c] : std::max(spread_.most[at], row[c]);
-        spread_.mean[at] += static_cast<double>(row[c]);
+        const auto value = static_cast<double>(row[c]);
+        spread_.mean[at] += value;
+        if (part_ == Part::kDiagonal) sum_[at] += value * value;
       }
     }
   });
@@ -83,6 +86,7 @@ void SecondMoment::add(std::span<const float> x, ThreadPool& pool) {
 }
 
 std::vector<double> SecondMoment::mean() const {
+  BITSMITH_ASSERT(part_ == Part::kAll);
   std::vector<double> result(sum_.size());
   const auto tokens = static_cast<double>(std::max<int64_t>(tokens_, 1));
   // In tiles, so that the mirrored half is written a cache line at a time.
@@ -109,7 +113,8 @@ ChannelSpread SecondMoment::spread() const {
 
 double SecondMoment::mean_diagonal(int64_t i) const {
   if (tokens_ == 0) return 0.0;
-  return sum_[static_cast<size_t>(i * size_ + i)] / static_cast<double>(tokens_);
+  const int64_t at = part_ == Part::kAll ? i * size_ + i : i;
+  return sum_[static_cast<size_t>(at)] / static_cast<double>(tokens_);
 }
 
 }  // namespace bitsmith

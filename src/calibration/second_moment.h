@@ -21,7 +21,9 @@ struct ChannelSpread {
 // text.
 class SecondMoment {
  public:
-  explicit SecondMoment(int64_t size);
+  // The diagonal alone takes memory and time of order `size`, not its square.
+  enum class Part : uint8_t { kAll, kDiagonal };
+  explicit SecondMoment(int64_t size, Part part = Part::kAll);
 
   // x [tokens, size] row-major float32. The sum over at most 256 tokens is taken in float32 by
   // BLAS, the sum of those in float64. The result does not depend on the number of threads.
@@ -29,7 +31,8 @@ class SecondMoment {
 
   int64_t size() const { return size_; }
   int64_t tokens() const { return tokens_; }
-  // The mean over tokens, [size, size] row-major, symmetric; zeros if there were no tokens.
+  // The mean over tokens, [size, size] row-major, symmetric; zeros if there were no tokens. Not of
+  // the diagonal alone.
   std::vector<double> mean() const;
   double mean_diagonal(int64_t i) const;
   ChannelSpread spread() const;
@@ -37,7 +40,9 @@ class SecondMoment {
  private:
   int64_t size_;
   int64_t tokens_ = 0;
-  std::vector<double> sum_;  // [size, size] row-major; only the lower triangle is kept up
+  Part part_;
+  // [size, size] row-major, of which only the lower triangle is kept up; of the diagonal [size].
+  std::vector<double> sum_;
   ChannelSpread spread_;     // of means the sums
 };
 

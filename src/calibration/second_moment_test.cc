@@ -51,6 +51,24 @@ TEST(SecondMoment, KnowsHowChannelsAreSpread) {
   }
 }
 
+TEST(SecondMoment, TheDiagonalAloneIsTheSame) {
+  ThreadPool pool(2);
+  for (const int64_t size : {1, 257}) {
+    SecondMoment all(size);
+    SecondMoment diagonal(size, SecondMoment::Part::kDiagonal);
+    for (const uint64_t seed : {1, 2}) {
+      const std::vector<float> x = tokens_of(300, size, seed);
+      all.add(x, pool);
+      diagonal.add(x, pool);
+    }
+    EXPECT_EQ(diagonal.spread().mean, all.spread().mean);
+    for (int64_t i = 0; i < size; ++i) {
+      // Sums of 256 squares in float32 beside float64.
+      EXPECT_NEAR(diagonal.mean_diagonal(i), all.mean_diagonal(i), 0x1p-17 * all.mean_diagonal(i));
+    }
+  }
+}
+
 // Every size has full, partial and single tiles; the tolerance is that of a float32 sum of 256
 // terms.
 TEST(SecondMoment, EqualsSlowTwin) {

@@ -88,6 +88,7 @@ const std::vector<Row>& rows() {
       {"pruned", {{"density", 0.2}}},
       {"salient", json::object()},
       {"sum", json::object()},
+      {"ordered", json::object()},
       {"focused", {{"bits", 3}}},
       {"focused", {{"bits", 4}}},
   };

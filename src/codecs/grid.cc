@@ -89,8 +89,8 @@ class GridFit {
     Choice best = plain(data, grid, extreme);
     const bool search = search_steps > 0 || format_.rule == ScaleRule::kBest;
     if (!search || extreme == 0.0F) return best;
-    if (format_.scale == ScaleFormat::kF16) {
-      search_f16(data, grid, extreme, search_steps > 0 ? search_steps : 20, best);
+    if (is_fine_scale(format_.scale)) {
+      search_fine(data, grid, extreme, search_steps > 0 ? search_steps : 20, best);
     } else {
       search_patterns(data, grid, extreme, best);
     }
@@ -141,7 +141,7 @@ class GridFit {
   }
 
   uint32_t plain_pattern(const GroupData& data, const Grid& grid, float extreme) const {
-    if (format_.scale == ScaleFormat::kF16) return floor_scale(format_.scale, extreme, 1.0F);
+    if (is_fine_scale(format_.scale)) return floor_scale(format_.scale, extreme, 1.0F);
     if (format_.scale != ScaleFormat::kE8m0) {
       return nearest_scale(format_.scale, extreme, tensor_scale_);
     }
@@ -170,7 +170,7 @@ class GridFit {
         plain_pattern(data, format_.grids[static_cast<size_t>(grid)], extreme), largest(grid));
     Choice best{pattern, grid, error_of(data, grid, pattern)};
     if (best.error == 0) return best;
-    if (format_.scale == ScaleFormat::kF16) {
+    if (is_fine_scale(format_.scale)) {
       // The product with a long level, divided by it again, may be just below the scale.
       if (pattern < largest(grid) && error_of(data, grid, pattern + 1) == 0) {
         return {pattern + 1, grid, 0};
@@ -190,23 +190,26 @@ class GridFit {
 
   // Ranges between that in which the extreme lies halfway outside and a fifth of it, either sign if
   // that makes a difference; then the scale that is best for the chosen codes.
-  void search_f16(const GroupData& data, int grid, float extreme, int steps, Choice& best) const {
+  void search_fine(const GroupData& data, int grid, float extreme, int steps, Choice& best) const {
     const bool symmetric = format_.grids[static_cast<size_t>(grid)].symmetric();
     for (int step = 0; step < steps; ++step) {
       const float part =
           1.1F + (kNarrowest - 1.1F) * static_cast<float>(step) / static_cast<float>(steps);
       const uint32_t pattern = nearest_scale(format_.scale, extreme * part, 1.0F);
       try_pattern(data, grid, pattern, best);
-      if (!symmetric) try_pattern(data, grid, pattern | 0x8000u, best);
+      if (!symmetric) try_pattern(data, grid, pattern | sign_bit(), best);
     }
     for (int round = 0; round < 2; ++round) {
       const double ideal = least_squares_scale(data, grid, best.pattern);
-      const auto magnitude = static_cast<float>(std::min(std::fabs(ideal), 65504.0));
-      const uint32_t sign = ideal < 0 ? 0x8000u : 0;
+      const auto magnitude = static_cast<float>(
+          std::min(std::fabs(ideal), double{decode_scale(format_.scale, largest(grid), 1.0F)}));
+      const uint32_t sign = ideal < 0 ? sign_bit() : 0;
       if (sign != 0 && symmetric) break;
       try_pattern(data, grid, nearest_scale(format_.scale, magnitude, 1.0F) | sign, best);
     }
   }
+
+  uint32_t sign_bit() const { return uint32_t{1} << (8 * scale_bytes(format_.scale) - 1); }
 
   // Σ w level / Σ level² under the codes of `pattern`.
   double least_squares_scale(const GroupData& data, int grid, uint32_t pattern) const {

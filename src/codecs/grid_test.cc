@@ -63,8 +63,13 @@ TEST(Scales, PatternsAreInOrderAndFound) {
     }
     EXPECT_EQ(nearest_scale(format, 3e38F, unit), largest_scale(format));
   }
-  const float unit = tensor_scale_for(ScaleFormat::kE4m3, 3.7F);
-  EXPECT_NEAR(decode_scale(ScaleFormat::kE4m3, 0x7e, unit), 3.7F, 3.7F * 0x1p-15F);
+  EXPECT_EQ(tensor_scale_for(ScaleFormat::kE4m3, 448), 1);
+  EXPECT_EQ(tensor_scale_for(ScaleFormat::kE4m3, 448.01F), 2);
+  EXPECT_EQ(tensor_scale_for(ScaleFormat::kE4m3, 3.7F), 0x1p-6F);
+  EXPECT_EQ(tensor_scale_for(ScaleFormat::kE4m3, 0), 0);
+  for (const float x : {0.0F, 1e-40F, 0.1F, 3e38F}) {
+    EXPECT_EQ(decode_scale(ScaleFormat::kF32, nearest_scale(ScaleFormat::kF32, x, 1), 1), x);
+  }
 }
 
 // The four rules on one block whose extreme is 7: scale 1 cuts to 6, scale 2 does not.

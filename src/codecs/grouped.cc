@@ -27,9 +27,11 @@ int64_t GroupedLayout::parameter_offset(int64_t row, int64_t group, int index) c
 uint32_t GroupedLayout::read_parameter(const uint8_t* in, int64_t row, int64_t group,
                                        int index) const {
   const uint8_t* at = in + parameter_offset(row, group, index);
-  return parameter_bytes[static_cast<size_t>(index)] == 1
-             ? at[0]
-             : static_cast<uint32_t>(at[0] | at[1] << 8);
+  uint32_t value = 0;
+  for (int i = 0; i < parameter_bytes[static_cast<size_t>(index)]; ++i) {
+    value |= uint32_t{at[i]} << (8 * i);
+  }
+  return value;
 }
 
 template <class Code>

@@ -16,7 +16,7 @@ namespace bitsmith {
 //                 the panel
 // and are filled with zero bytes to a multiple of 64.
 struct GroupedLayout {
-  // `group` as in the options: 0 means the whole row. parameter_bytes: 1 or 2 for each parameter.
+  // `group` as in the options: 0 means the whole row. parameter_bytes: 1, 2 or 4 for each.
   GroupedLayout(const CodePlanes& planes, int64_t group, int64_t header_size,
                 std::vector<int> parameter_bytes);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "codecs/int_fit.h"
 #include "core/error.h"
@@ -20,6 +21,7 @@ const MiniFloat& minifloat(ScaleFormat format) {
 
 ScaleFormat parse_scale_format(const std::string& name) {
   if (name == "f16") return ScaleFormat::kF16;
+  if (name == "f32") return ScaleFormat::kF32;
   if (name == "e8m0") return ScaleFormat::kE8m0;
   if (name == "e4m3") return ScaleFormat::kE4m3;
   BITSMITH_ASSERT(name == "e5m3");
@@ -32,15 +34,19 @@ OptionSpec scale_option(const std::string& default_name) {
           "type of a group's scale; e8m0: a power of two; e4m3, e5m3: in units of one binary32",
           -1e300,
           1e300,
-          {"f16", "e8m0", "e4m3", "e5m3"}};
+          {"f16", "e8m0", "e4m3", "e5m3", "f32"}};
 }
 
-int scale_bytes(ScaleFormat format) { return format == ScaleFormat::kF16 ? 2 : 1; }
+int scale_bytes(ScaleFormat format) {
+  return format == ScaleFormat::kF32 ? 4 : format == ScaleFormat::kF16 ? 2 : 1;
+}
 
 float decode_scale(ScaleFormat format, uint32_t pattern, float tensor_scale) {
   switch (format) {
     case ScaleFormat::kF16:
       return f16_to_float(static_cast<uint16_t>(pattern));
+    case ScaleFormat::kF32:
+      return std::bit_cast<float>(pattern);
     case ScaleFormat::kE8m0:
       return e8m0_to_float(static_cast<uint8_t>(pattern));
     default:
@@ -52,6 +58,8 @@ uint32_t largest_scale(ScaleFormat format) {
   switch (format) {
     case ScaleFormat::kF16:
       return 0x7bff;
+    case ScaleFormat::kF32:
+      return 0x7f7fffff;
     case ScaleFormat::kE8m0:
       return 254;
     default:
@@ -63,6 +71,8 @@ uint32_t nearest_scale(ScaleFormat format, float x, float tensor_scale) {
   switch (format) {
     case ScaleFormat::kF16:
       return float_to_f16(round_to_f16(x));
+    case ScaleFormat::kF32:
+      return std::bit_cast<uint32_t>(std::min(x, std::numeric_limits<float>::max()));
     case ScaleFormat::kE8m0: {
       const uint32_t below = floor_scale(format, x, 1.0F);
       const float power = e8m0_to_float(static_cast<uint8_t>(below));
@@ -78,6 +88,8 @@ uint32_t floor_scale(ScaleFormat format, float x, float tensor_scale) {
   switch (format) {
     case ScaleFormat::kF16:
       return float_to_f16(truncate_to_f16(x));
+    case ScaleFormat::kF32:
+      return nearest_scale(format, x, 1.0F);
     case ScaleFormat::kE8m0:
       return e8m0_of_exponent(floor_log2(x));
     default: {
@@ -105,7 +117,9 @@ float tensor_scale_for(ScaleFormat format, float largest) {
   if (!has_tensor_scale(format)) return 1.0F;
   const float scale = largest / minifloat(format).largest();
   if (!(scale >= 0x1p-100F)) return 0.0F;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(scale) & ~0xffu);
+  if (scale > 0x1p100F) return std::bit_cast<float>(std::bit_cast<uint32_t>(scale) & ~0xffu);
+  const float power = std::ldexp(1.0F, floor_log2(scale));
+  return power < scale ? 2 * power : power;
 }
 
 }  // namespace bitsmith

@@ -11,10 +11,11 @@ namespace bitsmith {
 // Scales are positive. In every format a larger bit pattern is a larger scale, so "the next larger
 // scale" is the pattern plus one.
 //   f16    binary16, 2 bytes (bit 15 is a sign, which some codecs use)
+//   f32    binary32, 4 bytes, as f16
 //   e8m0   2^(code - 127), 1 byte; multiplying by it is a shift
 //   e4m3   1 byte without sign, times a binary32 that all groups of the tensor share
 //   e5m3   the same with a wider range and no sign bit
-enum class ScaleFormat : uint8_t { kF16, kE8m0, kE4m3, kE5m3 };
+enum class ScaleFormat : uint8_t { kF16, kE8m0, kE4m3, kE5m3, kF32 };
 
 ScaleFormat parse_scale_format(const std::string& name);
 OptionSpec scale_option(const std::string& default_name);
@@ -39,9 +40,15 @@ uint32_t floor_scale(ScaleFormat format, float x, float tensor_scale);
 // levels that multiply by shifting.
 float round_to_powers(float x, int words);
 
-// The binary32 that makes `largest` (the largest scale a group asks for) the largest pattern:
-// truncated to 16 bits of mantissa, so that its products with scales and small levels are exact,
-// and 0 for tensors that would need subnormal numbers.
+// Whether a scale is a floating-point number of many bits, whose neighbours differ by little.
+inline bool is_fine_scale(ScaleFormat format) {
+  return format == ScaleFormat::kF16 || format == ScaleFormat::kF32;
+}
+
+// The least power of two in units of which `largest` (the largest scale a group asks for) is no
+// larger than the largest pattern; 0 for tensors that would need subnormal numbers, and no power of
+// two where that could overflow. Of a power of two, products with scales and levels are exact, its
+// reciprocal is exact, and scales in units of another one are nearly always scales in units of it.
 float tensor_scale_for(ScaleFormat format, float largest);
 
 }  // namespace bitsmith

@@ -63,6 +63,7 @@ void convert_to_folder(const Model& model, const ConvertRequest& request, Conver
   FolderExport options;
   options.format = report.format;
   options.dense = request.lossy ? "f16" : "f32";
+  options.exact = !request.lossy;
   options.after_write = request.after_write;
   FolderReport folder = export_folder(request.output, model, options);
   report.rows = std::move(folder.tensors);

@@ -85,6 +85,7 @@ class AwqWriter final : public FolderWriter {
   static std::string form_refusal(const CodedTensor& tensor) {
     if (!is_integer_matrix(tensor)) return fmt::format("AWQ has no {}", tensor.scheme.label());
     const IntegerMatrix form = integer_form(tensor);
+    if (!form.group_of.empty()) return "AWQ has groups of neighbouring inputs";
     if (form.bits != 4) return fmt::format("AWQ has 4 bits, not {}", form.bits);
     if (form.shape.rows % 8 != 0 || form.shape.cols % form.group_cols() != 0) {
       return "AWQ has whole groups of inputs and multiples of 8 outputs";

@@ -1,10 +1,12 @@
-// Folders in the formats of compressed-tensors (vLLM's own): "pack-quantized" and "int-quantized".
+// Folders in the formats of compressed-tensors (vLLM's own): integers ("pack-quantized" and
+// "int-quantized") and, in compressed_tensors_floats.h, FP8 and FP4.
 #include <algorithm>
 #include <set>
 #include <tuple>
 
 #include "core/error.h"
 #include "formats/bit_words.h"
+#include "formats/compressed_tensors_floats.h"
 #include "formats/folder_format.h"
 #include "formats/json_text.h"
 
@@ -33,17 +35,31 @@ json weights_config(const IntegerMatrix& form) {
           {"observer_kwargs", json::object()}};
 }
 
+// Of the layers of a group.
+std::string format_of(const json& weights) {
+  if (weights["type"] == "int") return kPacked;
+  for (const FloatKind kind : {FloatKind::kFp8, FloatKind::kMxfp4, FloatKind::kMxfp8}) {
+    if (weights == float_weights_config(kind)) return std::string(float_folder_format(kind));
+  }
+  return std::string(float_folder_format(FloatKind::kNvfp4));
+}
+
 class CompressedTensorsWriter final : public FolderWriter {
  public:
+  explicit CompressedTensorsWriter(const std::vector<const CodedTensor*>& matrices)
+      : scales_(matrices) {}
+
   std::string refusal(const CodedTensor& tensor) const override {
+    if (float_kind(tensor)) return float_refusal(float_form(tensor));
     if (!is_integer_matrix(tensor)) {
-      return fmt::format("pack-quantized has no {}", tensor.scheme.label());
+      return fmt::format("compressed-tensors has no {}", tensor.scheme.label());
     }
     const IntegerMatrix form = integer_form(tensor);
     if (form.bits != 2 && form.bits != 4 && form.bits != 8) {
       return fmt::format("readers of pack-quantized agree on 2, 4 and 8 bits, not on {}",
                          form.bits);
     }
+    if (!form.group_of.empty()) return "pack-quantized has groups of neighbouring inputs";
     if (form.shape.cols % form.group_cols() != 0) {
       return fmt::format("pack-quantized has whole groups: {} inputs are not in groups of {}",
                          form.shape.cols, form.group);
@@ -53,6 +69,7 @@ class CompressedTensorsWriter final : public FolderWriter {
 
   // Codes less 2^(bits - 1) are signed; they lie as they are in ours, without that.
   std::vector<FolderTensor> pack(const CodedTensor& tensor) const override {
+    if (float_kind(tensor)) return pack_floats(tensor, scales_);
     const IntegerMatrix m = integer_matrix(tensor);
     const auto [rows, cols] = std::pair(m.shape.rows, m.shape.cols);
     const int64_t groups = m.groups();
@@ -92,8 +109,12 @@ class CompressedTensorsWriter final : public FolderWriter {
   json config(const std::vector<const CodedTensor*>& packed,
               const std::vector<std::string>& plain) const override {
     std::vector<std::pair<json, std::vector<std::string>>> kinds;  // with their layers
+    std::set<std::string> formats;
     for (const CodedTensor* tensor : packed) {
-      const json weights = weights_config(integer_form(*tensor));
+      const auto floats = float_kind(*tensor);
+      const json weights =
+          floats ? float_weights_config(*floats) : weights_config(integer_form(*tensor));
+      formats.insert(format_of(weights));
       auto kind = std::ranges::find(kinds, weights, [](const auto& k) { return k.first; });
       if (kind == kinds.end()) {
         kinds.emplace_back(weights, std::vector<std::string>());
@@ -108,15 +129,30 @@ class CompressedTensorsWriter final : public FolderWriter {
           {"weights", kinds[i].first},
           {"input_activations", json()},
           {"output_activations", json()},
-          {"format", kPacked}};
+          {"format", format_of(kinds[i].first)}};
     }
     return {{"quant_method", "compressed-tensors"},
-            {"format", kPacked},
+            {"format", formats.size() == 1 ? *formats.begin() : "mixed-precision"},
             {"quantization_status", "compressed"},
             {"config_groups", std::move(groups)},
             {"ignore", plain},
             {"kv_cache_scheme", json()}};
   }
+
+  std::string joined_form(const CodedTensor& tensor) const override {
+    const std::string label = tensor.scheme.label();
+    if (float_kind(tensor) != FloatKind::kNvfp4) return label;
+    return fmt::format("{} in units of {}", label, scales_.of(tensor));
+  }
+
+  // Kernels for powers of two as scales want bfloat16.
+  std::string dtype(const std::vector<const CodedTensor*>& packed) const override {
+    const bool floats = std::ranges::any_of(packed, [](const auto* t) { return !!float_kind(*t); });
+    return floats ? "bfloat16" : "float16";
+  }
+
+ private:
+  CommonScales scales_;
 };
 
 class CompressedTensorsReader final : public FolderReader {
@@ -142,6 +178,12 @@ class CompressedTensorsReader final : public FolderReader {
   std::optional<CodedTensor> read(const std::string& name, const Shape& shape, const Find& find,
                                   ByteBuffers& buffers) const override {
     const std::string module = module_of(name);
+    for (const char* part : {".input_scale", ".input_zero_point", ".input_global_scale"}) {
+      find(module + part);  // of activations, which notes() speaks of
+    }
+    if (const auto floats = read_floats(module, matrix_shape(shape), blocks_, find)) {
+      return coded_tensor(name, shape, *floats, buffers);
+    }
     IntegerMatrix m;
     m.shape = matrix_shape(shape);
     if (const SafetensorsTensor* packed = find(module + ".weight_packed")) {
@@ -152,12 +194,11 @@ class CompressedTensorsReader final : public FolderReader {
     } else {
       return std::nullopt;
     }
-    if (find(module + ".weight_g_idx") != nullptr) {
-      fail(ErrorCode::kUnsupported, "tensor {}: groups in the order of activations are not read",
-           quoted_name(module + ".weight_g_idx"));
-    }
+    read_group_of(module + ".weight_g_idx", find, m);
     return coded_tensor(name, shape, m, buffers);
   }
+
+  std::vector<std::string> notes() const override { return {notes_.begin(), notes_.end()}; }
 
  private:
   void check_group(const std::string& name, const json& group) {
@@ -165,18 +206,35 @@ class CompressedTensorsReader final : public FolderReader {
     if (!weights.is_object()) {
       fail(ErrorCode::kCorrupt, "quantization_config: {} has no weights", quoted_name(name));
     }
-    if (weights.value("type", json("int")) != "int") {
+    const json type = weights.value("type", json("int"));
+    if (type != "int" && type != "float") {
       fail(ErrorCode::kUnsupported,
-           "quantization_config: {} has weights of type {}; only int is read", quoted_name(name),
-           quoted_name(weights["type"].dump()));
+           "quantization_config: {} has weights of type {}; int and float are read",
+           quoted_name(name), quoted_name(type.dump()));
     }
-    for (const char* key : {"input_activations", "output_activations"}) {
-      if (group.value(key, json()).is_null()) continue;
+    if (!group.value("output_activations", json()).is_null()) {
       fail(ErrorCode::kUnsupported,
-           "quantization_config: {} quantizes activations ('{}'), which is not read",
-           quoted_name(name), key);
+           "quantization_config: {} quantizes activations ('output_activations'), which is not "
+           "read",
+           quoted_name(name));
     }
-    bits_.insert(config_integer(weights, "num_bits", 8, 1, 8));
+    if (const json inputs = group.value("input_activations", json()); inputs.is_object()) {
+      notes_.insert(
+          fmt::format("quantization_config rounds activations to {} bits; here they stay as they "
+                      "are, which is more exact",
+                      config_integer(inputs, "num_bits", 8, 1, 32)));
+    }
+    if (const json block = weights.value("block_structure", json()); block.is_array()) {
+      const auto extent = [&](size_t i) {
+        return block.size() == 2 && block[i].is_number_integer() ? block[i].get<int64_t>() : 0;
+      };
+      if (extent(0) < 1 || extent(1) < 1 || std::max(extent(0), extent(1)) > 1 << 20) {
+        fail(ErrorCode::kUnsupported, "quantization_config: 'block_structure' of {} is {}",
+             quoted_name(name), quoted_name(block.dump()));
+      }
+      blocks_.emplace(extent(0), extent(1));
+    }
+    if (type == "int") bits_.insert(config_integer(weights, "num_bits", 8, 1, 8));
   }
 
   // How many bits fit the words of a row: of those that the configuration names.
@@ -278,23 +336,28 @@ class CompressedTensorsReader final : public FolderReader {
   }
 
   std::set<int64_t> bits_;
+  BlockStructures blocks_;
+  std::set<std::string> notes_;
 };
 
 class CompressedTensors final : public FolderFormat {
  public:
   const PartInfo& info() const override { return info_; }
   std::unique_ptr<FolderWriter> writer(
-      const std::vector<const CodedTensor*>& /*matrices*/) const override {
-    return std::make_unique<CompressedTensorsWriter>();
+      const std::vector<const CodedTensor*>& matrices) const override {
+    return std::make_unique<CompressedTensorsWriter>(matrices);
   }
   std::unique_ptr<FolderReader> reader(const json& config) const override {
     return std::make_unique<CompressedTensorsReader>(config);
   }
 
  private:
-  PartInfo info_{.id = "compressed-tensors",
-                 .summary = "integers of 2, 4 or 8 bits, pack-quantized, as vLLM reads them",
-                 .source = "compressed-tensors' formats pack-quantized and int-quantized"};
+  PartInfo info_{
+      .id = "compressed-tensors",
+      .summary = "integers of 2, 4 or 8 bits, FP8, MXFP4, MXFP8, NVFP4, as vLLM reads them",
+      .source =
+          "compressed-tensors' formats pack-quantized, int-quantized, float-quantized, "
+          "mxfp4-pack-quantized, mxfp8-quantized, nvfp4-pack-quantized"};
 };
 
 const Registration<FolderFormat, CompressedTensors> kRegistration;

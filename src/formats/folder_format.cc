@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "formats/bit_words.h"
 #include "formats/json_text.h"
 
 namespace bitsmith {
@@ -69,6 +70,16 @@ const SafetensorsTensor& grouped_scales(const FolderReader::Find& find, const st
   }
   m.group = groups == 1 ? 0 : m.shape.cols / groups;
   return checked;
+}
+
+void read_group_of(const std::string& name, const FolderReader::Find& find, IntegerMatrix& m) {
+  if (find(name) == nullptr) return;
+  const SafetensorsTensor& tensor = need_tensor(find, name, {"I32"}, {m.shape.cols});
+  std::vector<int32_t> group_of;
+  for (int64_t i = 0; i < m.shape.cols; ++i) {
+    group_of.push_back(static_cast<int32_t>(load_word(tensor.bytes, i)));
+  }
+  set_group_of(m, std::move(group_of), name);
 }
 
 uint16_t scale_as_f16(const SafetensorsTensor& tensor, int64_t i, const std::string& name) {

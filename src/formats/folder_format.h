@@ -32,6 +32,12 @@ class FolderWriter {
   //   packed: those, in order;  plain: names of layers ("lm_head") that are not among them
   virtual nlohmann::json config(const std::vector<const CodedTensor*>& packed,
                                 const std::vector<std::string>& plain) const = 0;
+  // What matrices must have in common whose layers engines join (joined_module()).
+  virtual std::string joined_form(const CodedTensor& tensor) const { return tensor.scheme.label(); }
+  // What engines should compute in: "torch_dtype".
+  virtual std::string dtype(const std::vector<const CodedTensor*>& /*packed*/) const {
+    return "float16";  // as scales are
+  }
 };
 
 // Reads what one "quantization_config" describes.
@@ -45,6 +51,8 @@ class FolderReader {
   // each other and kUnsupported for what no codec of ours holds.
   virtual std::optional<CodedTensor> read(const std::string& name, const Shape& shape,
                                           const Find& find, ByteBuffers& buffers) const = 0;
+  // What the configuration asks for and is not done.
+  virtual std::vector<std::string> notes() const { return {}; }
 };
 
 class FolderFormat {
@@ -81,6 +89,9 @@ const SafetensorsTensor& need_tensor(const FolderReader::Find& find, const std::
 // MODULE.scales [groups, outputs] of GPTQ and AWQ, which sets m.group: whole groups of the inputs.
 const SafetensorsTensor& grouped_scales(const FolderReader::Find& find, const std::string& module,
                                         IntegerMatrix& m);
+
+// The groups of inputs that the tensor `name`, if there is one, tells: m.group_of.
+void read_group_of(const std::string& name, const FolderReader::Find& find, IntegerMatrix& m);
 
 // Element i of a tensor of F16, BF16 or F32, as binary16; kUnsupported if that changes it.
 uint16_t scale_as_f16(const SafetensorsTensor& tensor, int64_t i, const std::string& name);

@@ -5,6 +5,7 @@
 
 #include "core/random.h"
 #include "formats/bit_words.h"
+#include "formats/folder_testing.h"
 #include "formats/formats_test_support.h"
 #include "tensor/dtype.h"
 
@@ -41,25 +42,6 @@ IntegerMatrix random_matrix(const Case& c) {
   }
   return m;
 }
-
-// The tensors of a folder, in memory.
-struct Folder {
-  explicit Folder(std::vector<FolderTensor> parts) : tensors(std::move(parts)) { index(); }
-  void index() {
-    found.clear();
-    for (const FolderTensor& t : tensors) {
-      found[t.entry.name] = {std::string(to_string(t.entry.dtype)), t.entry.shape, t.bytes};
-    }
-  }
-  FolderReader::Find find() const {
-    return [this](const std::string& name) -> const SafetensorsTensor* {
-      const auto it = found.find(name);
-      return it == found.end() ? nullptr : &it->second;
-    };
-  }
-  std::vector<FolderTensor> tensors;
-  std::map<std::string, SafetensorsTensor> found;
-};
 
 class FolderFormats : public ::testing::TestWithParam<Case> {};
 
@@ -172,21 +154,40 @@ TEST(FolderFormat, GptqNamesLayersOfOtherBits) {
   EXPECT_EQ(groups["group_1"]["weights"]["num_bits"], 8);
 }
 
-TEST(FolderFormat, GptqInTheOrderOfActivationsIsRefused) {
-  const Case c{"order", "gptq", 4, 32, true};
+// desc_act: inputs of a group lie anywhere.
+TEST(FolderFormat, GptqInTheOrderOfActivations) {
+  const Case c{"order", "gptq", 4, 32, false};
+  IntegerMatrix m = random_matrix(c);
+  std::vector<int32_t> group_of;
+  for (int32_t i = 0; i < c.shape.cols; ++i) group_of.push_back(i * 7 % 96 / 32);
+  set_group_of(m, group_of, "g_idx");
   ByteBuffers buffers;
-  const CodedTensor tensor =
-      coded_tensor(kName, {c.shape.rows, c.shape.cols}, random_matrix(c), buffers);
+  const CodedTensor tensor = coded_tensor(kName, {c.shape.rows, c.shape.cols}, m, buffers);
+  EXPECT_EQ(tensor.scheme.codec->info().id, "ordered");
+  const std::vector<float> values = tensor.decode_all();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto group = static_cast<size_t>(group_of[i % 96]);
+    const size_t at = i / 96 * 3 + group;
+    ASSERT_EQ(values[i], f16_to_float(m.scales[at]) * static_cast<float>(m.codes[i] - m.zeros[at]));
+  }
   const FolderFormat& format = Registry<FolderFormat>::instance().get("gptq");
-  Folder folder(format.writer({&tensor})->pack(tensor));
-  folder.tensors[0].bytes[0] = std::byte{1};  // g_idx
-  folder.index();
-  const auto reader = format.reader({{"quant_method", "gptq"}});
-  try {
-    reader->read(kName, tensor.shape, folder.find(), buffers);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr("desc_act"));
+  const auto writer = format.writer({&tensor});
+  const json config = writer->config({&tensor}, {});
+  EXPECT_EQ(config["desc_act"], true);
+  Folder folder(writer->pack(tensor));
+  const auto again = format.reader(config)->read(kName, tensor.shape, folder.find(), buffers);
+  EXPECT_EQ(again->decode_all(), values);
+  EXPECT_TRUE(std::ranges::equal(again->bytes, tensor.bytes));
+  for (const char* other : {"awq", "compressed-tensors"}) {
+    EXPECT_THAT(Registry<FolderFormat>::instance().get(other).writer({&tensor})->refusal(tensor),
+                HasSubstr("neighbouring"));
+  }
+  EXPECT_EQ(block_codec(tensor), "");
+  // Groups that are not there, and of unequal size.
+  for (const int group : {3, -1, 0}) {
+    folder.tensors[0].bytes[32 * 4] = static_cast<std::byte>(group);  // g_idx
+    folder.index();
+    EXPECT_THROW(format.reader(config)->read(kName, tensor.shape, folder.find(), buffers), Error);
   }
 }
 
@@ -246,11 +247,14 @@ TEST(FolderFormat, RefusesWhatItCannotRead) {
   const json weights = {{"num_bits", 4}, {"type", "int"}};
   const auto group = [&](json g) { return json{{"config_groups", {{"g", std::move(g)}}}}; };
   EXPECT_THAT(refusal("compressed-tensors", json::object()), HasSubstr("config_groups"));
-  EXPECT_THAT(refusal("compressed-tensors", group({{"weights", {{"type", "float"}}}})),
-              HasSubstr("only int"));
+  EXPECT_THAT(refusal("compressed-tensors", group({{"weights", {{"type", "complex"}}}})),
+              HasSubstr("int and float"));
   EXPECT_THAT(refusal("compressed-tensors",
-                      group({{"weights", weights}, {"input_activations", {{"num_bits", 8}}}})),
-              HasSubstr("activations"));
+                      group({{"weights", weights}, {"output_activations", {{"num_bits", 8}}}})),
+              HasSubstr("output_activations"));
+  EXPECT_THAT(refusal("compressed-tensors",
+                      group({{"weights", {{"type", "float"}, {"block_structure", {128, 0}}}}})),
+              HasSubstr("block_structure"));
   EXPECT_THAT(refusal("compressed-tensors", group({{"weights", {{"num_bits", 77}}}})),
               HasSubstr("num_bits"));
   EXPECT_THAT(refusal("gptq", {{"checkpoint_format", "marlin"}}), HasSubstr("marlin"));

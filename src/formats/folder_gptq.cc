@@ -97,7 +97,8 @@ class GptqWriter final : public FolderWriter {
       zeros.insert(zeros.end(), row.words().begin(), row.words().end());
     }
     for (int64_t i = 0; i < inputs; ++i) {
-      group_of.push_back(static_cast<int32_t>(i / m.group_cols()));
+      group_of.push_back(m.group_of.empty() ? static_cast<int32_t>(i / m.group_cols())
+                                            : m.group_of[static_cast<size_t>(i)]);
     }
     const std::string module = module_of(tensor.name);
     const auto part = [&](const char* name, DType dtype, Shape shape, const auto& numbers) {
@@ -117,11 +118,14 @@ class GptqWriter final : public FolderWriter {
     const Settings usual =
         std::ranges::max_element(counts, {}, [](const auto& entry) { return entry.second; })->first;
     json config = to_json(usual);
-    config.update({{"quant_method", "gptq"},
-                   {"checkpoint_format", first_zero_ == 0 ? "gptq_v2" : "gptq"},
-                   {"pack_dtype", "int32"},
-                   {"desc_act", false},
-                   {"lm_head", false}});
+    config.update(
+        {{"quant_method", "gptq"},
+         {"checkpoint_format", first_zero_ == 0 ? "gptq_v2" : "gptq"},
+         {"pack_dtype", "int32"},
+         {"desc_act",
+          std::ranges::any_of(
+              packed, [](const auto* tensor) { return !integer_form(*tensor).group_of.empty(); })},
+         {"lm_head", false}});
     json others = json::object();
     for (const CodedTensor* tensor : packed) {
       const Settings own = settings_of(*tensor);
@@ -202,25 +206,11 @@ class GptqReader final : public FolderReader {
         m.scales.push_back(scale_as_f16(scales, g * outputs + o, module + ".scales"));
       }
     }
-    check_order(module, m, find);
+    read_group_of(module + ".g_idx", find, m);  // desc_act: inputs in the order of activations
     return coded_tensor(name, shape, m, buffers);
   }
 
  private:
-  // Inputs in groups one after the other.
-  static void check_order(const std::string& module, const IntegerMatrix& m, const Find& find) {
-    const std::string name = module + ".g_idx";
-    if (find(name) == nullptr) return;
-    const SafetensorsTensor& groups = need_tensor(find, name, {"I32"}, {m.shape.cols});
-    for (int64_t i = 0; i < m.shape.cols; ++i) {
-      if (load_word(groups.bytes, i) == static_cast<uint32_t>(i / m.group_cols())) continue;
-      fail(ErrorCode::kUnsupported,
-           "tensor {}: groups of inputs in the order of activations (desc_act) are not read; open "
-           "the original model, or one quantized with desc_act false",
-           quoted_name(name));
-    }
-  }
-
   uint32_t first_zero_ = 1;
 };
 

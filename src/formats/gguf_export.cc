@@ -6,11 +6,11 @@
 
 #include "core/error.h"
 #include "families/family.h"
+#include "formats/float_matrix.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_names.h"
 #include "formats/gguf_tokenizer.h"
 #include "formats/gguf_writer.h"
-#include "formats/integer_matrix.h"
 #include "formats/json_text.h"
 #include "formats/plain_model.h"
 
@@ -65,16 +65,20 @@ struct Planned {
   const CodedTensor* tensor = nullptr;
   std::string name;
   Scheme scheme;  // of the file
-  bool encoded_anew = false;
+  enum class Encoding : uint8_t { kAsItIs, kSameCodes, kAnew } encoding = Encoding::kAsItIs;
 };
 
-// The codec that a matrix gets.
+// The same numbers in blocks of ggml; nothing if it has none.
+std::optional<Scheme> block_scheme(const CodedTensor& tensor) {
+  const std::string_view integers = block_codec(tensor);
+  return integers.empty() ? fp4_block_scheme(tensor) : Scheme(integers, json::object());
+}
+
+// The codec that another matrix gets.
 std::string choose_codec(const CodedTensor& tensor, const GgufExport& options, GgufReport& report) {
   const std::string& wanted = options.codec;
   const int64_t cols = tensor.matrix().cols;
-  std::string own(block_codec(tensor));  // the same numbers in blocks of ggml
-  if (!own.empty() && wanted.empty()) return own;
-  own = gguf_scheme(tensor).codec->info().id;
+  std::string own = gguf_scheme(tensor).codec->info().id;
   if (options.exact && wanted.empty() && own != tensor.scheme.codec->info().id) own = "f32";
   const std::string codec(gguf_codec(wanted.empty() ? own : wanted, cols));
   if (wanted.empty() && own != tensor.scheme.codec->info().id) {
@@ -97,10 +101,21 @@ Planned plan(const Model& model, const Value& value, const std::string& architec
   }
   planned.name = *name;
   const bool vector = planned.tensor->shape.size() < 2;
+  if (!vector && options.codec.empty()) {
+    if (auto blocks = block_scheme(*planned.tensor)) {
+      planned.scheme = std::move(*blocks);
+      planned.encoding = Planned::Encoding::kSameCodes;
+      return planned;
+    }
+  }
   const std::string codec = vector ? "f32" : choose_codec(*planned.tensor, options, report);
   const Scheme& own = planned.tensor->scheme;
-  planned.encoded_anew = codec != own.codec->info().id;
-  planned.scheme = planned.encoded_anew ? Scheme(codec, json::object()) : own;
+  if (codec == own.codec->info().id) {
+    planned.scheme = own;
+  } else {
+    planned.scheme = Scheme(codec, json::object());
+    planned.encoding = Planned::Encoding::kAnew;
+  }
   return planned;
 }
 
@@ -179,8 +194,12 @@ Layout lay_out(const Model& model, const GgufExport& options, GgufReport& report
 
 std::vector<std::byte> encoded(const Planned& planned, const GgufExport& options) {
   const CodedTensor& tensor = *planned.tensor;
-  if (!planned.encoded_anew) return {tensor.bytes.begin(), tensor.bytes.end()};
-  if (planned.scheme.codec->info().id == block_codec(tensor)) return integer_blocks(tensor);
+  if (planned.encoding == Planned::Encoding::kAsItIs) {
+    return {tensor.bytes.begin(), tensor.bytes.end()};
+  }
+  if (planned.encoding == Planned::Encoding::kSameCodes) {
+    return is_integer_matrix(tensor) ? integer_blocks(tensor) : fp4_blocks(tensor);
+  }
   if (planned.scheme.codec->info().id != "f32") return options.encode(tensor, planned.scheme);
   const std::vector<float> values = tensor.decode_all();
   const auto bytes = std::as_bytes(std::span(values));

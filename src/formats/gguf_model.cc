@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error_context.h"
+#include "core/spilled_file.h"
 #include "families/family.h"
 #include "formats/gguf_config.h"
 #include "formats/gguf_names.h"
@@ -93,7 +94,7 @@ class Parameters {
     }
     if (size == 0) return;
     model_.files.push_back(std::make_shared<MappedFile>(
-        MappedFile::in_memory(size, [&](std::span<std::byte> to) { copy_rows(paired, to); })));
+        spilled_file(size, [&](std::span<std::byte> to) { copy_rows(paired, to); })));
     size_t position = 0;
     for (CodedTensor* tensor : paired) {
       const size_t bytes = tensor->bytes.size();
@@ -111,6 +112,8 @@ class Parameters {
         std::memcpy(out, tensor->bytes.data() + static_cast<size_t>(row) * row_bytes, row_bytes);
         out += row_bytes;
       }
+      release_pages(tensor->bytes);
+      release_pages({out - tensor->bytes.size(), tensor->bytes.size()});
     }
   }
 

@@ -9,6 +9,7 @@
 #include "core/error_context.h"
 #include "core/output_file.h"
 #include "families/family.h"
+#include "formats/buffers.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/folder_format.h"
 #include "formats/json_text.h"
@@ -281,10 +282,12 @@ Model open_huggingface(const fs::path& folder) {
   model.graph = with_context(folder.string(), [&] { return build_graph(model.config); });
 
   std::set<const SafetensorsTensor*> used;
+  std::vector<const SafetensorsTensor*> touched;  // by what is being read
   const FolderReader::Find find = [&](const std::string& name) -> const SafetensorsTensor* {
     const auto found = shards.tensors.find(name);
     if (found == shards.tensors.end()) return nullptr;
     used.insert(found->second.tensor);
+    touched.push_back(found->second.tensor);
     return found->second.tensor;
   };
   for (const ValueId id : model.graph.parameters()) {
@@ -293,8 +296,11 @@ Model open_huggingface(const fs::path& folder) {
       auto coded = with_context(folder.string(), [&] {
         return reader->read(value.name, value.shape, find, model.buffers);
       });
+      for (const SafetensorsTensor* part : touched) release_pages(part->bytes);
+      touched.clear();
       if (coded) {
         model.parameters.emplace(value.name, std::move(*coded));
+        settle_large_buffers(model);
         continue;
       }
     }
@@ -308,6 +314,7 @@ Model open_huggingface(const fs::path& folder) {
     check_layer(name, model);
     model.unused_tensors.push_back(name);
   }
+  if (reader != nullptr) model.notes = reader->notes();
   model.tokenizer_files = read_tokenizer_files(folder);
   model.files = std::move(shards.files);
   return model;

@@ -25,6 +25,9 @@ using nlohmann::json;
 
 constexpr int64_t kRows = 64;  // decoded at a time
 
+// More than scales that are inverted twice, each time rounded, can change.
+constexpr double kLastBits = 0x1p-22;
+
 // One parameter on its way into the folder.
 struct Planned {
   const CodedTensor* tensor = nullptr;
@@ -215,7 +218,7 @@ class Export {
       if (!p.tensor->name.ends_with(".weight")) continue;
       const std::string joined = joined_module(module_of(p.tensor->name));
       if (!joined.empty()) {
-        labels[joined].insert(p.packed ? p.tensor->scheme.label() : "numbers");
+        labels[joined].insert(p.packed ? writer_->joined_form(*p.tensor) : "numbers");
       }
     }
     for (const auto& [joined, kinds] : labels) {
@@ -234,7 +237,7 @@ class Export {
       config["architectures"] = {name + "ForCausalLM"};
     }
     if (!rope_scaling_.is_null()) config["rope_scaling"] = rope_scaling_;
-    config["torch_dtype"] = writer_ != nullptr ? "float16" : written_dtype();  // as scales are
+    config["torch_dtype"] = writer_ != nullptr ? writer_->dtype(packed_) : written_dtype();
     if (writer_ != nullptr) {
       config["quantization_config"] = writer_->config(packed_, plain_);
     }
@@ -305,9 +308,18 @@ class Export {
       report_.tensors.push_back(
           {p.tensor->name, p.tensor->scheme.label(), other.scheme.label(), error});
       const bool exact = p.packed || p.as_it_is || p.dtype == DType::kF32;
-      if (exact && error != 0) {
+      if (exact && error > (p.packed ? kLastBits : 0)) {
         fail(ErrorCode::kCorrupt, "tensor {} was written, but reads differently by {}",
              quoted_name(p.tensor->name), error);
+      }
+      if (p.packed && error != 0) {
+        if (options_.exact) {
+          fail(ErrorCode::kUnsupported,
+               "tensor {} ({}) would change by {:.2e} of its size, as {} rounds its scales; "
+               "--lossy allows that",
+               quoted_name(p.tensor->name), p.tensor->scheme.label(), error, options_.format);
+        }
+        report_.notes.push_back({p.tensor->name, "codes, with scales that are rounded", error});
       }
       if (p.packed || p.as_it_is) continue;
       report_.notes.push_back(

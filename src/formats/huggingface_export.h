@@ -17,6 +17,9 @@ inline constexpr const char* kPlainFolder = "safetensors";
 struct FolderExport {
   std::string format = kPlainFolder;  // or a "quant_method" (folder_format.h)
   std::string dense;  // what else is coded becomes "f32", "f16" or "bf16"; empty: f32
+  // kUnsupported if codes that stay codes get other values, which no format but NVFP4 of
+  // compressed-tensors does: it has the inverse of our scale of the tensor.
+  bool exact = false;
   std::function<void(const CodedTensor&)> after_write;
 };
 

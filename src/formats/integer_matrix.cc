@@ -1,9 +1,14 @@
 #include "formats/integer_matrix.h"
 
+#include <algorithm>
 #include <cstring>
+#include <numeric>
 
+#include "codecs/column_order.h"
+#include "codecs/inner_scheme.h"
 #include "codecs/int_layout.h"
 #include "core/error.h"
+#include "formats/json_text.h"
 
 namespace bitsmith {
 namespace {
@@ -40,16 +45,45 @@ void read_blocks(std::span<const std::byte> bytes, IntegerMatrix& m) {
   }
 }
 
+// The matrix of the codec `int` in the bytes of `ordered`, whose order is a permutation.
+CodedTensor inner_of(const CodedTensor& tensor) {
+  const Scheme inner = parse_inner_scheme("ordered", tensor.scheme.options.text("inner"));
+  return {tensor.name, tensor.shape, inner, ordered_bytes(tensor.matrix().cols, tensor.bytes)};
+}
+
+bool is_ordered(const CodedTensor& tensor) {
+  if (tensor.scheme.codec->info().id != "ordered" ||
+      inner_of(tensor).scheme.codec->info().id != "int") {
+    return false;
+  }
+  std::vector<uint32_t> order = column_order(tensor.matrix().cols, tensor.bytes);
+  std::ranges::sort(order);
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (order[i] != i) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool is_integer_matrix(const CodedTensor& tensor) {
-  return tensor.scheme.codec->info().id == "int" || bits_of_blocks(tensor) > 0;
+  return tensor.scheme.codec->info().id == "int" || bits_of_blocks(tensor) > 0 ||
+         is_ordered(tensor);
 }
 
 IntegerMatrix integer_form(const CodedTensor& tensor) {
   BITSMITH_ASSERT(is_integer_matrix(tensor));
   IntegerMatrix m;
   m.shape = tensor.matrix();
+  if (is_ordered(tensor)) {
+    m = integer_form(inner_of(tensor));
+    const std::vector<uint32_t> order = column_order(m.shape.cols, tensor.bytes);
+    m.group_of.resize(order.size());
+    for (size_t i = 0; i < order.size(); ++i) {
+      m.group_of[order[i]] = static_cast<int32_t>(static_cast<int64_t>(i) / m.group_cols());
+    }
+    return m;
+  }
   if (const int bits = bits_of_blocks(tensor); bits > 0) {
     m.bits = bits;
     m.group = kBlockCols;
@@ -66,6 +100,17 @@ IntegerMatrix integer_form(const CodedTensor& tensor) {
 
 IntegerMatrix integer_matrix(const CodedTensor& tensor) {
   IntegerMatrix m = integer_form(tensor);
+  if (is_ordered(tensor)) {
+    IntegerMatrix inner = integer_matrix(inner_of(tensor));
+    const auto order = column_order(m.shape.cols, tensor.bytes);
+    m.codes.resize(inner.codes.size());
+    for (size_t row = 0; row < m.codes.size(); row += order.size()) {
+      for (size_t i = 0; i < order.size(); ++i) m.codes[row + order[i]] = inner.codes[row + i];
+    }
+    m.scales = std::move(inner.scales);
+    m.zeros = std::move(inner.zeros);
+    return m;
+  }
   if (bits_of_blocks(tensor) > 0) {
     read_blocks(tensor.bytes, m);
     return m;
@@ -111,20 +156,47 @@ std::vector<std::byte> integer_blocks(const CodedTensor& tensor) {
   return bytes;
 }
 
+void set_group_of(IntegerMatrix& m, std::vector<int32_t> group_of, const std::string& tensor) {
+  BITSMITH_ASSERT(static_cast<int64_t>(group_of.size()) == m.shape.cols);
+  std::vector<int64_t> counts(static_cast<size_t>(m.groups()));
+  for (const int32_t group : group_of) {
+    if (group < 0 || group >= m.groups()) {
+      fail(ErrorCode::kCorrupt, "tensor {} names the group {} of {}", quoted_name(tensor), group,
+           m.groups());
+    }
+    ++counts[static_cast<size_t>(group)];
+  }
+  for (size_t group = 0; group + 1 < counts.size(); ++group) {
+    if (counts[group] == m.group_cols()) continue;
+    fail(ErrorCode::kUnsupported, "tensor {}: group {} has {} inputs, not {} like the others",
+         quoted_name(tensor), group, counts[group], m.group_cols());
+  }
+  if (!std::ranges::is_sorted(group_of)) m.group_of = std::move(group_of);
+}
+
 CodedTensor coded_tensor(std::string name, Shape shape, const IntegerMatrix& m,
                          ByteBuffers& buffers) {
   const IntLayout layout = layout_of(m);
   const int64_t rows = m.shape.rows;
   const int64_t cols = m.shape.cols;
+  std::vector<uint32_t> order(static_cast<size_t>(cols));
+  std::iota(order.begin(), order.end(), uint32_t{0});
+  const bool ordered = !m.group_of.empty();
+  if (ordered) std::ranges::stable_sort(order, {}, [&](uint32_t c) { return m.group_of[c]; });
   std::vector<uint8_t> columns(m.codes.size());  // [cols][rows]
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t col = 0; col < cols; ++col) {
       columns[static_cast<size_t>(col * rows + row)] =
-          m.codes[static_cast<size_t>(row * cols + col)];
+          m.codes[static_cast<size_t>(row * cols + order[static_cast<size_t>(col)])];
     }
   }
-  auto bytes = std::make_shared<std::vector<std::byte>>(static_cast<size_t>(layout.total_bytes));
-  auto* const out = reinterpret_cast<uint8_t*>(bytes->data());
+  Scheme scheme("int", {{"bits", m.bits}, {"group", m.group}, {"symmetric", m.symmetric}});
+  if (ordered) scheme = Scheme("ordered", {{"inner", scheme.to_json().dump()}});
+  auto bytes = std::make_shared<std::vector<std::byte>>(
+      scheme.codec->encoded_bytes(m.shape, scheme.options));
+  if (ordered) write_column_order(order, *bytes);
+  auto* const out = reinterpret_cast<uint8_t*>(bytes->data()) +
+                    (bytes->size() - static_cast<size_t>(layout.total_bytes));
   layout.pack(columns.data(), out);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t group = 0; group < layout.groups; ++group) {
@@ -132,9 +204,7 @@ CodedTensor coded_tensor(std::string name, Shape shape, const IntegerMatrix& m,
       layout.set_parameters(row, group, m.scales[at], m.zeros[at], out);
     }
   }
-  CodedTensor tensor{
-      std::move(name), std::move(shape),
-      Scheme("int", {{"bits", m.bits}, {"group", m.group}, {"symmetric", m.symmetric}}), *bytes};
+  CodedTensor tensor{std::move(name), std::move(shape), std::move(scheme), *bytes};
   buffers.push_back(std::move(bytes));
   return tensor;
 }

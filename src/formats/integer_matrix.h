@@ -16,6 +16,9 @@ struct IntegerMatrix {
   MatrixShape shape;
   int bits = 4;
   int64_t group = 0;  // columns of a group; 0: a row
+  // [cols]: the group of each column, all of `group` columns but the last; empty: one after the
+  // other.
+  std::vector<int32_t> group_of;
   bool symmetric = false;
 
   std::vector<uint8_t> codes;    // [rows, cols], below 2^bits
@@ -26,12 +29,18 @@ struct IntegerMatrix {
   int64_t groups() const { return ceil_div(shape.cols, group_cols()); }
 };
 
-// Whether a tensor holds such numbers: of the codec `int`, or of ggml's Q4_0 and Q8_0.
+// Whether a tensor holds such numbers: of the codec `int`, alone or `ordered`, or of ggml's Q4_0
+// and Q8_0.
 bool is_integer_matrix(const CodedTensor& tensor);
 IntegerMatrix integer_form(const CodedTensor& tensor);    // without codes, scales and zeros
 IntegerMatrix integer_matrix(const CodedTensor& tensor);  // all of it
 
-// The tensor of the codec `int` that holds the same numbers; its bytes are appended to `buffers`.
+// Sets m.group_of to what a file says, unless groups lie one after the other; kUnsupported if they
+// are not all of m.group columns, the last of the rest.
+void set_group_of(IntegerMatrix& m, std::vector<int32_t> group_of, const std::string& tensor);
+
+// The tensor of the codec `int`, `ordered` where groups are, that holds the same numbers; its bytes
+// are appended to `buffers`.
 using ByteBuffers = std::vector<std::shared_ptr<const std::vector<std::byte>>>;
 CodedTensor coded_tensor(std::string name, Shape shape, const IntegerMatrix& matrix,
                          ByteBuffers& buffers);

@@ -5,6 +5,8 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "core/spilled_file.h"
+#include "formats/buffers.h"
 #include "formats/checkpoint.h"
 #include "formats/checkpoint_metadata.h"
 #include "formats/gguf_model.h"
@@ -108,13 +110,13 @@ void settle_buffers(Model& model) {
     size += (buffer->size() + kLine - 1) / kLine * kLine;
   }
   if (size == 0) return;
-  auto file =
-      std::make_shared<MappedFile>(MappedFile::in_memory(size, [&](std::span<std::byte> to) {
-        for (size_t i = 0; i < offsets.size(); ++i) {
-          std::ranges::copy(*model.buffers[i],
-                            to.begin() + static_cast<std::ptrdiff_t>(offsets[i]));
-        }
-      }));
+  auto file = std::make_shared<MappedFile>(spilled_file(size, [&](std::span<std::byte> to) {
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      const auto part = to.subspan(offsets[i], model.buffers[i]->size());
+      std::ranges::copy(*model.buffers[i], part.begin());
+      release_pages(part);
+    }
+  }));
   // By where a buffer begins.
   std::map<const std::byte*, size_t> index;
   for (size_t i = 0; i < offsets.size(); ++i) index[model.buffers[i]->data()] = i;
@@ -128,6 +130,12 @@ void settle_buffers(Model& model) {
   }
   model.files.push_back(std::move(file));
   model.buffers.clear();
+}
+
+void settle_large_buffers(Model& model) {
+  size_t size = 0;
+  for (const auto& buffer : model.buffers) size += buffer->size();
+  if (size > kSpilledBytes) settle_buffers(model);
 }
 
 Model open_model(const fs::path& path) {

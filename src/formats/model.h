@@ -31,6 +31,7 @@ struct Model {
   std::shared_ptr<MemoryFile> decoded;      // entropy-coded parameters, decoded
   std::shared_ptr<HugeMemory> resident;     // copies, see make_resident()
   std::vector<std::string> unused_tensors;  // in the files, but not asked for by the graph
+  std::vector<std::string> notes;           // what the files ask for and is not done, a sentence
 
   const CodedTensor& parameter(std::string_view name) const;  // kNotFound if there is none
   uint64_t parameter_bytes() const;                           // on disk, all side information

@@ -23,8 +23,7 @@ struct OtherType {
 };
 
 // Legal in safetensors, but bitsmith does not compute with them.
-constexpr std::array<OtherType, 9> kOtherTypes = {{{"C64", 64},
-                                                   {"F8_E4M3", 8},
+constexpr std::array<OtherType, 8> kOtherTypes = {{{"C64", 64},
                                                    {"F8_E5M2", 8},
                                                    {"F8_E8M0", 8},
                                                    {"F8_E4M3FNUZ", 8},

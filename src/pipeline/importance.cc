@@ -25,7 +25,7 @@ ImportanceMatrix measure_importance(const ImportanceRequest& request, Progress& 
   TemporaryWorkspace temporary("imatrix");
   const Context context{
       model, pool, progress, temporary.workspace, at::kCPU, 0, request.calibration.ram_bytes / 2};
-  MeasuredInputs inputs(context, calibration);
+  MeasuredInputs inputs(context, calibration, false);
 
   ImportanceMatrix result;
   result.datasets = {request.calibration.text.empty()
@@ -42,11 +42,9 @@ ImportanceMatrix measure_importance(const ImportanceRequest& request, Progress& 
     if (!name) {
       fail(ErrorCode::kUnsupported, "GGUF has no name for the parameter {}", quoted_name(weight));
     }
-    const std::vector<double>& moment = inputs.second_moment(n);
-    const auto cols = static_cast<size_t>(model.parameter(weight).matrix().cols);
     ImportanceMatrix::Entry entry{1, {}, {tokens}};
-    for (size_t c = 0; c < cols; ++c) {
-      entry.sums.push_back(static_cast<float>(moment[c * cols + c] * double{tokens}));
+    for (const double square : inputs.mean_squares(n)) {
+      entry.sums.push_back(static_cast<float>(square * double{tokens}));
     }
     result.entries[*name] = std::move(entry);
   }

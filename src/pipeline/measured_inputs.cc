@@ -4,9 +4,11 @@
 
 namespace bitsmith {
 
-MeasuredInputs::MeasuredInputs(const Context& context, const CalibrationSet& calibration)
+MeasuredInputs::MeasuredInputs(const Context& context, const CalibrationSet& calibration,
+                               bool products)
     : context_(context),
       calibration_(calibration),
+      part_(products ? SecondMoment::Part::kAll : SecondMoment::Part::kDiagonal),
       blocks_(find_blocks_to_logits(context.model.graph)),
       activations_(context.workspace.folder(), context.activation_bytes) {
   for (const MatrixTask& task : find_matrices(context.model, blocks_, {})) {
@@ -35,7 +37,7 @@ void MeasuredInputs::measure(size_t b) {
   for (const auto& [node, place] : places_) {
     const auto [of, operand] = place;
     if (of != b || sums.contains(operand)) continue;
-    auto& sum = sums[operand] = std::make_unique<SecondMoment>(sizes_.at(operand));
+    auto& sum = sums[operand] = std::make_unique<SecondMoment>(sizes_.at(operand), part_);
     run.captures.emplace_back(operand, sum.get());
   }
   const SampleInput input = [&](int64_t i) {
@@ -53,7 +55,10 @@ void MeasuredInputs::measure(size_t b) {
     next.finish();
   }
   for (auto& [operand, sum] : sums) {
-    measured_[operand] = {sum->mean(), sum->spread()};
+    Measured& measured = measured_[operand];
+    if (part_ == SecondMoment::Part::kAll) measured.moment = sum->mean();
+    for (int64_t i = 0; i < sum->size(); ++i) measured.squares.push_back(sum->mean_diagonal(i));
+    measured.spread = sum->spread();
     sum.reset();  // as large as the mean
   }
   context_.progress.end();

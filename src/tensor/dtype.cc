@@ -13,7 +13,7 @@ struct DTypeRow {
 };
 
 // In the order of the enumeration.
-constexpr std::array<DTypeRow, 13> kRows = {{{"F32", 4},
+constexpr std::array<DTypeRow, 14> kRows = {{{"F32", 4},
                                              {"F16", 2},
                                              {"BF16", 2},
                                              {"F64", 8},
@@ -25,7 +25,8 @@ constexpr std::array<DTypeRow, 13> kRows = {{{"F32", 4},
                                              {"I32", 4},
                                              {"U64", 8},
                                              {"I64", 8},
-                                             {"BOOL", 1}}};
+                                             {"BOOL", 1},
+                                             {"F8_E4M3", 1}}};
 
 template <class T>
 T load(const std::byte* data, size_t i) {

@@ -24,7 +24,8 @@ enum class DType : uint8_t {
   kI32,
   kU64,
   kI64,
-  kBool
+  kBool,
+  kF8E4M3  // tensor/minifloat.h
 };
 
 int64_t size_bytes(DType dtype);

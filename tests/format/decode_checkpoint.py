@@ -311,7 +311,11 @@ def has_code_streams(codec, options):
                                   options["scope"] in ("tensor", "tensor_scaled"))
 
 
-PARTS = {"salient": mask_codecs.salient_parts, "sum": mask_codecs.sum_parts}
+PARTS = {"salient": mask_codecs.salient_parts, "sum": mask_codecs.sum_parts,
+         "ordered": mask_codecs.ordered_parts}
+# Bytes of the codec itself in front of the parts, of so many columns.
+OWN_BYTES = {"salient": mask_codecs.up64_bits, "sum": lambda columns: 0,
+             "ordered": lambda columns: up64(4 * columns)}
 ONE_STREAM = ("binary", "sparse")
 
 
@@ -328,7 +332,7 @@ def stream_count(codec, options):
         return stream_count(inner["codec"], inner["options"]) + 1
     if codec in PARTS:
         parts = PARTS[codec](0, 0, options)
-        return (codec == "salient") + sum(stream_count(s["codec"], s["options"])
+        return (codec != "sum") + sum(stream_count(s["codec"], s["options"])
                                           for s, _, _ in parts)
     if codec in ONE_STREAM:
         return 1
@@ -364,7 +368,7 @@ def packed_bytes(decode, codec, options, rows, columns):
         dense = packed_bytes(decode, inner["codec"], inner["options"], rows, columns)
         return dense + bytes(decode(8, rows * count * (width + 2)))
     if codec in PARTS:
-        own = mask_codecs.up64_bits(columns) if codec == "salient" else 0
+        own = OWN_BYTES[codec](columns)
         out = bytes(decode(8, own)) if own else b""
         for inner, r, c in PARTS[codec](rows, columns, options):
             out += packed_bytes(decode, inner["codec"], inner["options"], r, c)
@@ -550,6 +554,8 @@ def decode_packed(scheme, data, rows, columns):
         return mask_codecs.decode_outliers(data, rows, columns, options, decode_packed)
     if codec == "salient":
         return mask_codecs.decode_salient(data, rows, columns, options, decode_packed, packed_size)
+    if codec == "ordered":
+        return mask_codecs.decode_ordered(data, rows, columns, options, decode_packed, packed_size)
     if codec == "sum":
         return mask_codecs.decode_sum(data, rows, columns, options, decode_packed, packed_size)
     if codec == "sparse":

@@ -4,8 +4,9 @@ implementation of src/formats/folder_*.cc, written from the projects' packing ru
 
     decode_folders.py BITSMITH MODEL
 
-Compresses MODEL (a folder) to 4 bits with and without zero points, and to 8, exports each in every
-format and as plain numbers, decodes the first and compares with the second, value for value. Exits
+Compresses MODEL (a folder) to integers of 4 bits with and without zero points, and of 8, and to FP8,
+MXFP4, MXFP8 and NVFP4, exports each in every format that has it and as plain numbers, decodes the
+first and compares with the second, value for value. Exits
 with 77 when numpy is not installed.
 """
 
@@ -22,7 +23,8 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
-DTYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "I8": "i1"}
+DTYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "I8": "i1",
+          "U8": "u1", "F8_E4M3": "u1"}
 
 
 def read_safetensors(path):
@@ -81,10 +83,52 @@ def decode_awq(tensors, module, config):
     return (scales[groups] * (q - z[groups]).astype("f4")).T
 
 
+def minifloat(codes, exponent_bits, mantissa_bits, bias):
+    """Numbers with a sign in front of exponent and mantissa."""
+    magnitude = codes & (1 << exponent_bits + mantissa_bits) - 1
+    exponent = (magnitude >> mantissa_bits).astype("i4")
+    mantissa = (magnitude & (1 << mantissa_bits) - 1) / 2**mantissa_bits
+    numbers = numpy.where(exponent > 0, numpy.ldexp(1 + mantissa, exponent - bias),
+                          numpy.ldexp(mantissa, 1 - bias))
+    return (numpy.where(codes >> exponent_bits + mantissa_bits, -1, 1) * numbers).astype("f4")
+
+
+# The format of a layer, by the parts that it has.
+FLOATS = {("weight", "float"): "float-quantized", ("weight", "byte"): "mxfp8-quantized",
+          ("packed", "byte"): "mxfp4-pack-quantized", ("packed", "global"): "nvfp4-pack-quantized"}
+
+
+def module_format(tensors, module):
+    if module + ".weight_global_scale" in tensors:
+        return "packed", "global"
+    scale = "byte" if tensors[module + ".weight_scale"].dtype == "u1" else "float"
+    return "packed" if module + ".weight_packed" in tensors else "weight", scale
+
+
+def decode_floats(tensors, module, weights):
+    """OCP's FP8 and Microscaling formats, and NVIDIA's NVFP4, whose scale of the tensor divides."""
+    scales = tensors[module + ".weight_scale"]
+    if weights["num_bits"] == 4:
+        pairs = tensors[module + ".weight_packed"]
+        codes = numpy.stack([pairs & 15, pairs >> 4], axis=-1).reshape(len(pairs), -1)
+        numbers = minifloat(codes, 2, 1, 1)
+    else:
+        numbers = minifloat(tensors[module + ".weight"], 4, 3, 7)
+    if weights["strategy"] == "tensor_group":
+        scales = minifloat(scales, 4, 3, 7) / tensors[module + ".weight_global_scale"]
+    elif weights["strategy"] == "group":
+        scales = numpy.ldexp(numpy.float32(1), scales.astype("i4") - 127)
+    size = weights["group_size"] or numbers.shape[1]
+    return numbers * numpy.repeat(scales, size, axis=1)
+
+
 def decode_compressed_tensors(tensors, module, config):
     own = [group for group in config["config_groups"].values()
            if module in group["targets"] or group["targets"] == ["Linear"]]
     weights = own[0]["weights"]
+    if weights["type"] == "float":
+        assert own[0]["format"] == config["format"] == FLOATS[module_format(tensors, module)]
+        return decode_floats(tensors, module, weights)
     bits = weights["num_bits"]
     rows, cols = tensors[module + ".weight_shape"]
     q = unpack(tensors[module + ".weight_packed"], bits, 1, cols) - 2**(bits - 1)
@@ -97,7 +141,8 @@ def decode_compressed_tensors(tensors, module, config):
 
 
 DECODERS = {"gptq": (".qweight", decode_gptq), "awq": (".qweight", decode_awq),
-            "compressed-tensors": (".weight_packed", decode_compressed_tensors)}
+            "compressed-tensors": (".weight_scale", decode_compressed_tensors)}
+FLOAT_RECIPES = ["fp8", "mxfp4", "mxfp8", "nvfp4"]
 
 
 def check(bitsmith, checkpoint, work):
@@ -109,6 +154,10 @@ def check(bitsmith, checkpoint, work):
         folder = work / f"{checkpoint.stem}-{name}"
         done = subprocess.run([bitsmith, "export", checkpoint, "--format", name, "-o", folder,
                                "--quiet"], capture_output=True, text=True)
+        if checkpoint.stem == "ordered" and name != "gptq" or (
+                checkpoint.stem in FLOAT_RECIPES and name != "compressed-tensors"):
+            assert done.returncode != 0 and "has no matrix whose codes" in done.stderr, done.stderr
+            continue
         if name == "awq" and checkpoint.stem == "eight":
             assert done.returncode != 0 and "AWQ has 4 bits" in done.stderr, done.stderr
             continue
@@ -120,9 +169,29 @@ def check(bitsmith, checkpoint, work):
         for module in modules:
             values = decode(tensors, module, config)
             numpy.testing.assert_array_equal(values, expected[module + ".weight"])
-        for other in set(tensors) & set(expected):
+        for other in set(tensors) & set(expected) - {module + ".weight" for module in modules}:
             numpy.testing.assert_array_equal(tensors[other].astype("f4"), expected[other])
         print(f"{folder.name}: {len(modules)} matrices agree")
+
+
+def check_read_again(bitsmith, folder, work):
+    """A folder of desc_act, whose numbers bitsmith reads as its definition does."""
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    assert config["desc_act"] is True
+    tensors = read_safetensors(folder / "model.safetensors")
+    subprocess.run([bitsmith, "export", folder, "--format", "safetensors", "-o", work / "again",
+                    "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    again = read_safetensors(work / "again" / "model.safetensors")
+    orders = set()
+    for name, groups in tensors.items():
+        if not name.endswith(".g_idx"):
+            continue
+        module = name.removesuffix(".g_idx")
+        orders.add(groups.tobytes())
+        numpy.testing.assert_array_equal(decode_gptq(tensors, module, config),
+                                         again[module + ".weight"])
+    assert len(orders) > 10, len(orders)
+    print(f"{folder.name}: read again")
 
 
 def main():
@@ -136,6 +205,22 @@ def main():
                             "--set", f"code.bits={bits}", "--set", "code.group=64",
                             "--set", f"code.symmetric={symmetric}", "--quiet"],
                            check=True, stdout=subprocess.DEVNULL)
+            check(bitsmith, checkpoint, work)
+        ordered = work / "ordered.bitsmith"
+        inner = json.dumps({"codec": "int", "options": {"bits": 4, "group": 64, "symmetric": True}})
+        (work / "ordered.toml").write_text(
+            'id = "ordered"\nsummary = "columns of like power share groups"\n'
+            f"[code]\ncodec = \"ordered\"\ninner = '{inner}'\n"
+            '[solve.matrices]\nid = "nearest"\n[solve.tables]\nid = "nearest"\n'
+            '[allocate]\nid = "uniform"\n')
+        subprocess.run([bitsmith, "compress", model, "--recipe", work / "ordered.toml", "-o",
+                        ordered, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        check(bitsmith, ordered, work)
+        check_read_again(bitsmith, work / "ordered-gptq", work)
+        for recipe in FLOAT_RECIPES:
+            checkpoint = work / f"{recipe}.bitsmith"
+            subprocess.run([bitsmith, "compress", model, "--recipe", recipe, "-o", checkpoint,
+                            "--quiet"], check=True, stdout=subprocess.DEVNULL)
             check(bitsmith, checkpoint, work)
 
 

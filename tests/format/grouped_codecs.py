@@ -92,6 +92,8 @@ def minifloat(code, exponent_bits, mantissa_bits, bias):
 def scale_of(kind, pattern, unit):
     if kind == "f16":
         return f16(pattern)
+    if kind == "f32":
+        return numpy.uint32(pattern).view("<f4")
     if kind == "e8m0":
         return numpy.float32(2.0 ** (pattern - 127))
     m = minifloat(pattern & 127, 4, 3, 7) if kind == "e4m3" else minifloat(pattern, 5, 3, 15)
@@ -182,7 +184,7 @@ def decode_grid(data, rows, columns, bits, group, scale, grids, per_group=False)
     """w = scale of the group * level of the code."""
     chosen_by_tensor = len(grids) > 1 and not per_group
     header = (4 if scale in ("e4m3", "e5m3") else 0) + (1 if chosen_by_tensor else 0)
-    parameters = (2 if scale == "f16" else 1,) + ((1,) if per_group else ())
+    parameters = ({"f16": 2, "f32": 4}.get(scale, 1),) + ((1,) if per_group else ())
     tensor = Grouped(data, rows, columns, bit_planes(bits), group, header, parameters)
     unit, at = numpy.float32(1), 0
     if scale in ("e4m3", "e5m3"):

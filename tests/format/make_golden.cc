@@ -363,6 +363,19 @@ void write_grids(const std::filesystem::path& folder) {
        {"power", {{"bits", 3}, {"per_group", true}, {"group", 16}, {"scale", "e4m3"}}}});
 }
 
+void write_wide_scales(const std::filesystem::path& folder) {
+  write_encoded(folder / "wide_scales", 2034,
+                {{"minifloat", {{"exponent", 4}, {"mantissa", 3}, {"group", 0}, {"scale", "f32"}}},
+                 {"nf4", {{"group", 16}, {"scale", "f32"}}},
+                 {"power", {{"bits", 3}, {"per_group", true}, {"group", 16}, {"scale", "f32"}}}});
+}
+
+void write_ordered(const std::filesystem::path& folder) {
+  write_encoded(folder / "ordered", 2035,
+                {{"ordered", nlohmann::json::object()},
+                 {"ordered", {{"inner", R"({"codec":"binary","options":{"group":16,"mean":false}})"}}}});
+}
+
 void write_blocks(const std::filesystem::path& folder) {
   write_encoded(folder / "blocks", 2028,
                 {{"vector", {{"bits", 4}}},
@@ -526,6 +539,8 @@ int main(int argc, char** argv) {
     }
     write_ggml(argv[1], argv[2]);
     write_grids(argv[1]);
+    write_wide_scales(argv[1]);
+    write_ordered(argv[1]);
     write_tables(argv[1]);
     write_subsets(argv[1]);
     write_affine(argv[1]);

@@ -83,6 +83,10 @@ def sum_parts(rows, columns, options):
     return [(scheme, rows, columns) for scheme in json.loads(options["inner"])]
 
 
+def ordered_parts(rows, columns, options):
+    return [(json.loads(options["inner"]), rows, columns)]
+
+
 def decode_parts(data, at, parts, decode, size_of):
     """Parts that follow each other from byte `at` on; size_of(scheme, rows, columns) in bytes."""
     matrices = []
@@ -101,6 +105,14 @@ def decode_salient(data, rows, columns, options, decode, size_of):
     result = numpy.empty((rows, columns), "<f4")
     result[:, [c for c in range(columns) if mask[c]]] = matrices[0]
     result[:, [c for c in range(columns) if not mask[c]]] = matrices[1]
+    return result
+
+
+def decode_ordered(data, rows, columns, options, decode, size_of):
+    own = up64(4 * columns)
+    (matrix,) = decode_parts(data, own, ordered_parts(rows, columns, options), decode, size_of)
+    result = numpy.empty((rows, columns), "<f4")
+    result[:, numpy.frombuffer(data[:4 * columns], "<u4")] = matrix
     return result
 
 

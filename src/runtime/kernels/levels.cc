@@ -117,7 +117,10 @@ class LevelKernels final : public LinearKernelFamily {
   std::unique_ptr<LinearKernel> make(const CodedTensor& weights) const override {
     const auto& codec = dynamic_cast<const LevelCodec&>(*weights.scheme.codec);
     const auto matrix = codec.level_matrix(weights.matrix(), weights.scheme.options, weights.bytes);
-    if (!matrix || matrix->tables.empty() || activation_group(*matrix) == 0) return nullptr;
+    if (!matrix || matrix->tables.empty() || activation_group(*matrix) == 0 ||
+        matrix->scale == ScaleFormat::kF32) {
+      return nullptr;
+    }
     BITSMITH_ASSERT(!matrix->table_per_row || matrix->bits <= LevelMatrix::kMaxRowBits);
     std::optional<LevelTable> table;
     std::optional<RowTables> rows;
