@@ -19,7 +19,7 @@
 #include "formats/onnx_export.h"
 #include "model_options.h"
 #include "report/units.h"
-#include "solvers/solver.h"
+#include "solvers/direct.h"
 
 namespace bitsmith {
 namespace {
@@ -31,19 +31,24 @@ struct ExportOptions {
   bool as_float = false;
   std::string type;
   std::string dense = "f32";
-  int steps = 20;
+  int steps =
+      8;  // 20 lower the squared error of q4_k by another 0.5 %, and take half as long again
   int threads = 0;
   bool quiet = false;
 };
 
-// Encodes by `clip`: the nearest codes after a search for each group's range.
+// The nearest codes after a search for each group's range.
 std::vector<std::byte> encode(const CodedTensor& tensor, const Scheme& scheme, int steps,
                               ThreadPool& pool) {
-  const std::vector<float> weights = tensor.decode_all();
-  const Solver& solver = Registry<Solver>::instance().get("clip");
-  const Options options(solver.info().options, {{"steps", steps}}, "solver 'clip'");
-  const Problem problem{.weights = weights, .shape = tensor.matrix(), .scheme = scheme};
-  return solver.solve(problem, options, pool).bytes;
+  const MatrixShape shape = tensor.matrix();
+  std::vector<float> weights(static_cast<size_t>(shape.rows * shape.cols));
+  pool.run(ceil_div(shape.rows, kChunkRows), [&](int64_t chunk, int) {
+    const int64_t row = chunk * kChunkRows;
+    tensor.decode(row, std::min(kChunkRows, shape.rows - row), weights.data() + row * shape.cols);
+  });
+  const Problem problem{.weights = weights, .shape = shape, .scheme = scheme};
+  check_problem(problem, "clip");
+  return code_directly(problem, steps, {}, pool).bytes;
 }
 
 // The codec of one of GGUF's types; empty for none.

@@ -132,10 +132,11 @@ class BlockFit {
     Lanes error{};
   };
   void try_wish(size_t j, Wish& trial, Wish& best) const;
+  static void keep_better(const Wish& trial, Wish& best);
   Wish wish_scale(size_t j, int steps) const;
   Wish wish_range(size_t j, int steps) const;
   void refine_wish(size_t j, Wish& best) const;
-  Wish least_squares(size_t j, const Wish& wish) const;
+  Wish least_squares(const LevelSums& s, const Wish& wish) const;
 
   Trial from_wishes(const std::vector<Wish>& wishes, int shrink) const;
   void refit(Trial& best) const;
@@ -295,6 +296,10 @@ void BlockFit::keep_better(const Trial& trial, Trial& best, size_t j) const {
 void BlockFit::try_wish(size_t j, Wish& trial, Wish& best) const {
   trial.error = {};
   add_ggml_error(grid_, sub(j), trial.scale, trial.offset, trial.error);
+  keep_better(trial, best);
+}
+
+void BlockFit::keep_better(const Wish& trial, Wish& best) {
   for (size_t r = 0; r < kLanes; ++r) {
     if (!(trial.error[r] < best.error[r])) continue;
     best.scale[r] = trial.scale[r];
@@ -359,17 +364,19 @@ BlockFit::Wish BlockFit::wish_range(size_t j, int steps) const {
       const Lanes& high = pass == 1 ? start_high : parts;
       const Lanes before = best_range.error;
       Wish trial = range(low, high);
-      try_wish(j, trial, best_range);
+      const LevelSums sums = ggml_level_sums(grid_, sub(j), trial.scale, trial.offset);
+      trial.error = sums.error;
+      keep_better(trial, best_range);
       for (size_t r = 0; r < kLanes; ++r) {
         if (!(best_range.error[r] < before[r])) continue;
         low_part[r] = low[r];
         high_part[r] = high[r];
       }
-      Wish refined = least_squares(j, trial);
+      Wish refined = least_squares(sums, trial);
       try_wish(j, refined, best);
     }
   }
-  try_wish(j, best_range, best);
+  keep_better(best_range, best);
   refine_wish(j, best);
   return best;
 }
@@ -377,14 +384,13 @@ BlockFit::Wish BlockFit::wish_range(size_t j, int steps) const {
 // Twice least squares from the best.
 void BlockFit::refine_wish(size_t j, Wish& best) const {
   for (int round = 0; round < 2; ++round) {
-    Wish trial = least_squares(j, best);
+    Wish trial = least_squares(ggml_level_sums(grid_, sub(j), best.scale, best.offset), best);
     try_wish(j, trial, best);
   }
 }
 
-// The scale and offset that are best for the codes that `wish` gives.
-BlockFit::Wish BlockFit::least_squares(size_t j, const Wish& wish) const {
-  const LevelSums s = ggml_level_sums(grid_, sub(j), wish.scale, wish.offset);
+// The scale and offset that are best for the codes that `wish` gives, whose sums are s.
+BlockFit::Wish BlockFit::least_squares(const LevelSums& s, const Wish& wish) const {
   Wish better = wish;
   for (size_t r = 0; r < kLanes; ++r) {
     float scale = s.level_weight[r] / s.level_level[r];
@@ -484,15 +490,24 @@ void BlockFit::descend(Trial& best) const {
       if (min_step != 0.0F && format_.offsets != GgmlOffset::kMinusHalfTimesMin) continue;
       for (const float factor_step : {0.0F, -1.0F, 1.0F}) {
         if (min_step == 0.0F && factor_step == 0.0F) continue;
-        Trial trial = best;
+        Lanes factor;
+        Lanes min = best.min[j];
+        Lanes scale;
+        Lanes offset;
         for (size_t r = 0; r < kLanes; ++r) {
-          trial.factor[j][r] = std::clamp(best.factor[j][r] + factor_step, least, largest);
-          if (min_step != 0.0F) {
-            trial.min[j][r] = std::clamp(best.min[j][r] + min_step, 0.0F, largest_min);
-          }
+          factor[r] = std::clamp(best.factor[j][r] + factor_step, least, largest);
+          if (min_step != 0.0F) min[r] = std::clamp(min[r] + min_step, 0.0F, largest_min);
+          scale[r] = best.d[r] * factor[r];
+          offset[r] = -(best.m[r] * min[r]);
         }
-        measure(trial, j);
-        keep_better(trial, best, j);
+        Lanes error{};
+        add_ggml_error(grid_, sub(j), scale, offset, error);
+        for (size_t r = 0; r < kLanes; ++r) {
+          if (!(error[r] < best.error[j][r])) continue;
+          best.factor[j][r] = factor[r];
+          best.min[j][r] = min[r];
+          best.error[j][r] = error[r];
+        }
       }
     }
   }

@@ -88,9 +88,12 @@ void level_sums(const LevelGrid& grid, const SubBlock& sub, const Lanes& scales,
     auto ll = one;
     auto w = one;
     auto lw = one;
+    auto error = one;
     for (int64_t c = 0; c < sub.cols; ++c) {
       const auto weight = hn::LoadU(d, sub.w[c].data() + r);
-      const auto level = nearest(hn::Sub(weight, offset));
+      const auto target = hn::Sub(weight, offset);
+      const auto level = nearest(target);
+      const auto difference = hn::NegMulAdd(scale, level, target);
       const auto counts = hn::Set(d, sub.importance != nullptr ? sub.importance[c] : 1.0F);
       const auto counted = hn::Mul(level, counts);
       one = hn::Add(one, counts);
@@ -98,12 +101,14 @@ void level_sums(const LevelGrid& grid, const SubBlock& sub, const Lanes& scales,
       ll = hn::MulAdd(counted, level, ll);
       w = hn::MulAdd(counts, weight, w);
       lw = hn::MulAdd(counted, weight, lw);
+      error = hn::MulAdd(hn::Mul(difference, counts), difference, error);
     }
     hn::StoreU(one, d, sums.one.data() + r);
     hn::StoreU(l, d, sums.level.data() + r);
     hn::StoreU(ll, d, sums.level_level.data() + r);
     hn::StoreU(w, d, sums.weight.data() + r);
     hn::StoreU(lw, d, sums.level_weight.data() + r);
+    hn::StoreU(error, d, sums.error.data() + r);
   }
 }
 

@@ -16,9 +16,10 @@ struct SubBlock {
 void add_ggml_error(const LevelGrid& grid, const SubBlock& sub, const Lanes& scale,
                     const Lanes& offset, Lanes& error);
 
-// Sums over columns, each times the importance; L is the nearest level to w.
+// Sums over columns, each times the importance; L is the nearest level to w. `error` is what
+// add_ggml_error() adds.
 struct LevelSums {
-  Lanes one{}, level{}, level_level{}, weight{}, level_weight{};
+  Lanes one{}, level{}, level_level{}, weight{}, level_weight{}, error{};
 };
 LevelSums ggml_level_sums(const LevelGrid& grid, const SubBlock& sub, const Lanes& scale,
                           const Lanes& offset);

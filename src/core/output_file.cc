@@ -47,6 +47,7 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::write(std::span<const std::byte> bytes) {
+  const uint64_t before = written_;
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30));
     if (n < 0 && errno == EINTR) continue;
@@ -54,6 +55,13 @@ void OutputFile::write(std::span<const std::byte> bytes) {
     written_ += static_cast<uint64_t>(n);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
+#ifdef SYNC_FILE_RANGE_WRITE  // Linux
+  // The disk begins while the next bytes are computed: commit() has less to wait for.
+  constexpr uint64_t kBegin = uint64_t{32} << 20;
+  if (written_ / kBegin != before / kBegin) {
+    ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
+  }
+#endif
 }
 
 void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }

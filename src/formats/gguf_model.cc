@@ -112,7 +112,6 @@ class Parameters {
         std::memcpy(out, tensor->bytes.data() + static_cast<size_t>(row) * row_bytes, row_bytes);
         out += row_bytes;
       }
-      release_pages(tensor->bytes);
       release_pages({out - tensor->bytes.size(), tensor->bytes.size()});
     }
   }
@@ -147,6 +146,7 @@ Model open_gguf(const std::filesystem::path& path) {
   GgufFiles opened = open_gguf_files(path);
   Model model = model_of(opened.gguf);
   model.path = path;
+  for (const auto& file : opened.files) release_pages(file->bytes());  // of what was copied
   model.files.insert(model.files.end(), opened.files.begin(), opened.files.end());
   return model;
 }
