@@ -100,6 +100,57 @@ def write_model(folder, context=64, bad_weight=None, eos=256, extra=()):
         json.dump({"eos_token": "<|end|>"}, file)
 
 
+def write_zeros(folder, layers):
+    """A llama of FP8 matrices of zeros, 67 MB a layer, in a file that takes no space; its bytes."""
+    os.makedirs(folder)
+    hidden, ffn = 2048, 8192
+    header, end = {}, 0
+
+    def add(name, dtype, shape, size):
+        nonlocal end
+        begin, end = end, end + size * shape[0] * (shape[1] if len(shape) > 1 else 1)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+    def matrix(name, rows, columns):
+        add(name + ".weight", "F8_E4M3", [rows, columns], 1)
+        add(name + ".weight_scale", "BF16", [rows, 1], 2)
+
+    add("model.embed_tokens.weight", "BF16", [256, hidden], 2)
+    add("model.norm.weight", "BF16", [hidden], 2)
+    for i in range(layers):
+        layer = f"model.layers.{i}."
+        add(layer + "input_layernorm.weight", "BF16", [hidden], 2)
+        add(layer + "post_attention_layernorm.weight", "BF16", [hidden], 2)
+        for name in "qkvo":
+            matrix(layer + f"self_attn.{name}_proj", hidden, hidden)
+        matrix(layer + "mlp.gate_proj", ffn, hidden)
+        matrix(layer + "mlp.up_proj", ffn, hidden)
+        matrix(layer + "mlp.down_proj", hidden, ffn)
+    config = {"model_type": "llama", "vocab_size": 256, "hidden_size": hidden,
+              "intermediate_size": ffn, "num_hidden_layers": layers, "num_attention_heads": 16,
+              "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": True,
+              "quantization_config": {
+                  "quant_method": "compressed-tensors",
+                  "config_groups": {"group_0": {"targets": ["Linear"],
+                                                "weights": {"num_bits": 8, "type": "float"}}}}}
+    with open(os.path.join(folder, "config.json"), "w") as file:
+        json.dump(config, file)
+    text = json.dumps(header).encode()
+    with open(os.path.join(folder, "model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)
+    return end
+
+
+def peak_bytes(*arguments):
+    """The largest memory of a command that must succeed."""
+    process = subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, arguments
+    return usage.ru_maxrss * 1024
+
+
 def field(number, value):
     """A field of a protobuf message: bytes and texts with their length, numbers as varint."""
     def varint(n):
@@ -551,6 +602,13 @@ class CommandLine(unittest.TestCase):
         self.assertIn(("int4 row sym", "Q4_0"), convert("gptq", "again.gguf"))
         self.assertIn(("Q4_0", "int4 row sym"), convert("again.gguf", "awq", "--format", "awq"))
         self.assertIn(("int4 row sym", "f32"), convert("awq", "numbers"))
+        for kind, label in [("q8_0", "int8 row sym"), ("mxfp4", "mxfp4 e2m1")]:
+            self.works("export", self.model, "-o", at(f"{kind}.gguf"), "--type", kind)
+            to = ("--format", "compressed-tensors")
+            self.assertIn((kind.upper(), label), convert(f"{kind}.gguf", f"{kind}-ct", *to))
+            self.assertIn((label, label), convert(f"{kind}-ct", f"{kind}.bitsmith"))
+            self.assertIn((label, label), convert(f"{kind}.bitsmith", f"{kind}-ct2", *to))
+            self.assertIn((label, kind.upper()), convert(f"{kind}-ct2", f"{kind}-2.gguf"))
         perplexities = [json.loads(self.works("eval", at(model), "--text", self.text, "--json"))
                         ["model"]["perplexity"]["value"] for model in ("numbers", "codes.gguf")]
         self.assertAlmostEqual(perplexities[0], perplexities[1], delta=0.02 * perplexities[0])
@@ -559,6 +617,16 @@ class CommandLine(unittest.TestCase):
         self.assertIn("there already", self.fails(2, "convert", at("awq"), at("gptq"), "--quiet"))
         self.assertIn("names no format", self.fails(2, "convert", at("awq"), at("x.foo")))
         self.assertIn("gptq", self.fails(3, "convert", at("awq"), at("x"), "--format", "exl9"))
+
+    def test_folders_larger_than_the_memory(self):
+        """Matrices are repacked one at a time: memory does not grow with the model."""
+        peaks = []
+        for layers in (3, 6):
+            folder = os.path.join(self.folder, f"zeros{layers}")
+            size = write_zeros(folder, layers)
+            peaks.append(peak_bytes("inspect", folder))
+        self.assertLess(peaks[1], size / 2)
+        self.assertLess(peaks[1], peaks[0] + (16 << 20))
 
     @needs_compiler
     def test_reads_at_fewer_bits(self):
