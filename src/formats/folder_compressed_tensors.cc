@@ -16,6 +16,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kPacked = "pack-quantized";
+constexpr const char* kBytes = "int-quantized";
 
 // Codes of 3, 5, 6 and 7 bits cross words only since 2026; before, 32 / bits of them filled one.
 int64_t packed_words(int64_t cols, int64_t bits, bool crossing) {
@@ -155,6 +156,46 @@ class CompressedTensorsWriter final : public FolderWriter {
   CommonScales scales_;
 };
 
+// "int-quantized": signed bytes with a scale for each row, times inputs rounded per token.
+class RoundedInputsWriter final : public FolderWriter {
+ public:
+  std::string refusal(const CodedTensor& tensor) const override {
+    if (is_integer_matrix(tensor)) {
+      const IntegerMatrix form = integer_form(tensor);
+      if (form.bits == 8 && form.symmetric && form.group == 0) return "";
+    }
+    return fmt::format("int-quantized has 8 bits with a scale for each row, no {}",
+                       tensor.scheme.label());
+  }
+
+  std::vector<FolderTensor> pack(const CodedTensor& tensor) const override {
+    IntegerMatrix m = integer_matrix(tensor);
+    for (uint8_t& code : m.codes) code ^= 128;
+    const std::string module = module_of(tensor.name);
+    return {folder_tensor(module + ".weight", DType::kI8, {m.shape.rows, m.shape.cols},
+                          std::as_bytes(std::span(m.codes))),
+            folder_tensor(module + ".weight_scale", DType::kF16, {m.shape.rows, 1},
+                          std::as_bytes(std::span(m.scales)))};
+  }
+
+  json config(const std::vector<const CodedTensor*>& packed,
+              const std::vector<std::string>& plain) const override {
+    json inputs = weights_config(integer_form(*packed.front()));
+    inputs.update({{"strategy", "token"}, {"dynamic", true}, {"observer", json()}});
+    const json group = {{"targets", {"Linear"}},
+                        {"weights", weights_config(integer_form(*packed.front()))},
+                        {"input_activations", inputs},
+                        {"output_activations", json()},
+                        {"format", kBytes}};
+    return {{"quant_method", "compressed-tensors"},
+            {"format", kBytes},
+            {"quantization_status", "compressed"},
+            {"config_groups", {{"group_0", group}}},
+            {"ignore", plain},
+            {"kv_cache_scheme", json()}};
+  }
+};
+
 class CompressedTensorsReader final : public FolderReader {
  public:
   explicit CompressedTensorsReader(const json& config) {
@@ -173,7 +214,17 @@ class CompressedTensorsReader final : public FolderReader {
       }
       check_group(name, group);
     }
+    const bool alike = token_bits_.size() == 1 && *token_bits_.begin() >= 0;
+    if (!alike) {
+      token_bits_.clear();
+      notes_.push_back(fmt::format(
+          "quantization_config rounds activations to {} bits; here they stay as they are, which is "
+          "more exact",
+          fmt::join(rounded_, " or ")));
+    }
   }
+
+  int64_t token_bits() const override { return token_bits_.empty() ? 0 : *token_bits_.begin(); }
 
   std::optional<CodedTensor> read(const std::string& name, const Shape& shape, const Find& find,
                                   ByteBuffers& buffers) const override {
@@ -198,7 +249,7 @@ class CompressedTensorsReader final : public FolderReader {
     return coded_tensor(name, shape, m, buffers);
   }
 
-  std::vector<std::string> notes() const override { return {notes_.begin(), notes_.end()}; }
+  std::vector<std::string> notes() const override { return notes_; }
 
  private:
   void check_group(const std::string& name, const json& group) {
@@ -218,12 +269,7 @@ class CompressedTensorsReader final : public FolderReader {
            "read",
            quoted_name(name));
     }
-    if (const json inputs = group.value("input_activations", json()); inputs.is_object()) {
-      notes_.insert(
-          fmt::format("quantization_config rounds activations to {} bits; here they stay as they "
-                      "are, which is more exact",
-                      config_integer(inputs, "num_bits", 8, 1, 32)));
-    }
+    read_inputs(group.value("input_activations", json()));
     if (const json block = weights.value("block_structure", json()); block.is_array()) {
       const auto extent = [&](size_t i) {
         return block.size() == 2 && block[i].is_number_integer() ? block[i].get<int64_t>() : 0;
@@ -235,6 +281,21 @@ class CompressedTensorsReader final : public FolderReader {
       blocks_.emplace(extent(0), extent(1));
     }
     if (type == "int") bits_.insert(config_integer(weights, "num_bits", 8, 1, 8));
+  }
+
+  // What becomes nodes is 8-bit integers of each token around zero, in all groups alike.
+  void read_inputs(const json& inputs) {
+    if (!inputs.is_object()) {
+      token_bits_.insert(0);
+      return;
+    }
+    const int64_t bits = config_integer(inputs, "num_bits", 8, 1, 32);
+    const bool same = bits == 8 && inputs.value("type", json("int")) == "int" &&
+                      inputs.value("dynamic", json()) == true &&
+                      inputs.value("strategy", json()) == "token" &&
+                      config_flag(inputs, "symmetric", true);
+    rounded_.insert(bits);
+    token_bits_.insert(same ? bits : -1);
   }
 
   // How many bits fit the words of a row: of those that the configuration names.
@@ -337,7 +398,9 @@ class CompressedTensorsReader final : public FolderReader {
 
   std::set<int64_t> bits_;
   BlockStructures blocks_;
-  std::set<std::string> notes_;
+  std::set<int64_t> rounded_;     // bits of activations
+  std::set<int64_t> token_bits_;  // of groups: 0 without, -1 what is not read; of all, or empty
+  std::vector<std::string> notes_;
 };
 
 class CompressedTensors final : public FolderFormat {
@@ -346,6 +409,9 @@ class CompressedTensors final : public FolderFormat {
   std::unique_ptr<FolderWriter> writer(
       const std::vector<const CodedTensor*>& matrices) const override {
     return std::make_unique<CompressedTensorsWriter>(matrices);
+  }
+  std::unique_ptr<FolderWriter> rounded_writer(int64_t bits) const override {
+    return bits == 8 ? std::make_unique<RoundedInputsWriter>() : nullptr;
   }
   std::unique_ptr<FolderReader> reader(const json& config) const override {
     return std::make_unique<CompressedTensorsReader>(config);

@@ -51,6 +51,9 @@ class FolderReader {
   // each other and kUnsupported for what no codec of ours holds.
   virtual std::optional<CodedTensor> read(const std::string& name, const Shape& shape,
                                           const Find& find, ByteBuffers& buffers) const = 0;
+  // To how many bits the inputs of quantized layers are rounded per token, symmetrically; 0: not at
+  // all.
+  virtual int64_t token_bits() const { return 0; }
   // What the configuration asks for and is not done.
   virtual std::vector<std::string> notes() const { return {}; }
 };
@@ -63,6 +66,9 @@ class FolderFormat {
   // `matrices`: all that may be written, for what must be the same of all.
   virtual std::unique_ptr<FolderWriter> writer(
       const std::vector<const CodedTensor*>& matrices) const = 0;
+  // The same where what the layers read is rounded to so many bits per token; nullptr if the format
+  // cannot say that.
+  virtual std::unique_ptr<FolderWriter> rounded_writer(int64_t /*bits*/) const { return nullptr; }
   // Throws kUnsupported for a configuration that it cannot read.
   virtual std::unique_ptr<FolderReader> reader(const nlohmann::json& quantization_config) const = 0;
 };

@@ -154,6 +154,40 @@ TEST(FolderFormat, GptqNamesLayersOfOtherBits) {
   EXPECT_EQ(groups["group_1"]["weights"]["num_bits"], 8);
 }
 
+// "int-quantized" with activations rounded per token.
+TEST(FolderFormat, CompressedTensorsOfRoundedInputs) {
+  const FolderFormat& format = Registry<FolderFormat>::instance().get("compressed-tensors");
+  EXPECT_EQ(format.rounded_writer(4), nullptr);
+  EXPECT_EQ(Registry<FolderFormat>::instance().get("gptq").rounded_writer(8), nullptr);
+  const auto writer = format.rounded_writer(8);
+  ByteBuffers buffers;
+  const auto tensor = [&](int bits, int64_t group, bool symmetric) {
+    const Case c{"rounded", "", bits, group, symmetric};
+    return coded_tensor(kName, {c.shape.rows, c.shape.cols}, random_matrix(c), buffers);
+  };
+  for (const CodedTensor& other : {tensor(4, 0, true), tensor(8, 32, true), tensor(8, 0, false)}) {
+    EXPECT_THAT(writer->refusal(other), HasSubstr("a scale for each row"));
+  }
+  const CodedTensor rows = tensor(8, 0, true);
+  ASSERT_EQ(writer->refusal(rows), "");
+  const Folder folder(writer->pack(rows));
+  json config = writer->config({&rows}, {"lm_head"});
+  const auto reader = format.reader(config);
+  EXPECT_EQ(reader->token_bits(), 8);
+  EXPECT_TRUE(reader->notes().empty());
+  const auto again = reader->read(kName, rows.shape, folder.find(), buffers);
+  EXPECT_TRUE(std::ranges::equal(again->bytes, rows.bytes));
+  // Of tensors, or in one of two groups only: said, not done.
+  json static_inputs = config;
+  static_inputs["config_groups"]["group_0"]["input_activations"]["dynamic"] = false;
+  json mixed = config;
+  mixed["config_groups"]["group_1"] = {{"weights", {{"num_bits", 8}}}};
+  for (const json& other : {static_inputs, mixed}) {
+    EXPECT_EQ(format.reader(other)->token_bits(), 0);
+    EXPECT_THAT(format.reader(other)->notes(), ::testing::ElementsAre(HasSubstr("8 bits")));
+  }
+}
+
 // desc_act: inputs of a group lie anywhere.
 TEST(FolderFormat, GptqInTheOrderOfActivations) {
   const Case c{"order", "gptq", 4, 32, false};

@@ -14,6 +14,7 @@
 #include "formats/folder_format.h"
 #include "formats/json_text.h"
 #include "formats/safetensors.h"
+#include "graph/round_inputs.h"
 
 namespace bitsmith {
 namespace {
@@ -282,6 +283,7 @@ Model open_huggingface(const fs::path& folder) {
   model.graph = with_context(folder.string(), [&] { return build_graph(model.config); });
 
   std::set<const SafetensorsTensor*> used;
+  std::set<std::string> quantized;
   std::vector<const SafetensorsTensor*> touched;  // by what is being read
   const FolderReader::Find find = [&](const std::string& name) -> const SafetensorsTensor* {
     const auto found = shards.tensors.find(name);
@@ -300,6 +302,7 @@ Model open_huggingface(const fs::path& folder) {
       touched.clear();
       if (coded) {
         model.parameters.emplace(value.name, std::move(*coded));
+        quantized.insert(value.name);
         settle_large_buffers(model);
         continue;
       }
@@ -314,7 +317,14 @@ Model open_huggingface(const fs::path& folder) {
     check_layer(name, model);
     model.unused_tensors.push_back(name);
   }
-  if (reader != nullptr) model.notes = reader->notes();
+  if (reader != nullptr) {
+    model.notes = reader->notes();
+    if (const int64_t bits = reader->token_bits(); bits > 0) {
+      model.graph = with_rounded_inputs(std::move(model.graph), bits, [&](const std::string& name) {
+        return quantized.contains(name);
+      });
+    }
+  }
   model.tokenizer_files = read_tokenizer_files(folder);
   model.files = std::move(shards.files);
   return model;

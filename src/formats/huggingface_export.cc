@@ -9,12 +9,14 @@
 #include "core/error.h"
 #include "core/error_context.h"
 #include "core/output_file.h"
+#include "families/family.h"
 #include "formats/folder_format.h"
 #include "formats/gguf_config.h"
 #include "formats/huggingface.h"
 #include "formats/json_text.h"
 #include "formats/plain_model.h"
 #include "formats/tensor_error.h"
+#include "graph/round_inputs.h"
 #include "tensor/dtype.h"
 
 namespace bitsmith {
@@ -140,14 +142,37 @@ std::set<std::string> layer_matrices(const Model& model) {
   return names;
 }
 
+// To how many bits everything that the layers read is rounded per token, of a model whose graph is
+// that of its config.json but for that; 0 for others. What the head reads, which stays numbers in
+// folders, may be rounded or not.
+int64_t rounded_bits(const Model& model) {
+  const auto node = std::ranges::find(model.graph.nodes, "round_tokens", &Node::op);
+  if (node == model.graph.nodes.end()) return 0;
+  const int64_t bits = node->integer("bits");
+  const json own = model.graph.to_json();
+  const std::set<std::string> layers = layer_matrices(model);
+  for (const bool all : {true, false}) {
+    const Graph graph =
+        with_rounded_inputs(build_graph(model.config), bits,
+                            [&](const std::string& name) { return all || layers.contains(name); });
+    if (graph.to_json() == own) return bits;
+  }
+  return 0;
+}
+
 class Export {
  public:
   Export(const Model& model, const FolderExport& options) : model_(model), options_(options) {
-    check_is_plain(model, "Hugging Face folders hold");
+    const int64_t bits = options.format != kPlainFolder ? rounded_bits(model) : 0;
+    if (bits > 0) {
+      writer_ = Registry<FolderFormat>::instance().get(options.format).rounded_writer(bits);
+    }
+    rounded_ = writer_ != nullptr;
+    if (!rounded_) check_is_plain(model, "Hugging Face folders hold");
     rope_scaling_ =
         with_context(model.path.string(), [&] { return usual_rope_scaling(model.config); });
     const std::set<std::string> layers = layer_matrices(model);
-    if (options.format != kPlainFolder) {
+    if (options.format != kPlainFolder && !rounded_) {
       std::vector<const CodedTensor*> candidates;
       for (const std::string& name : layers) candidates.push_back(&model.parameter(name));
       writer_ = Registry<FolderFormat>::instance().get(options.format).writer(candidates);
@@ -165,6 +190,7 @@ class Export {
     // Of tied models too: engines have a layer of that name.
     if (std::ranges::find(plain_, "lm_head") == plain_.end()) plain_.push_back("lm_head");
     find_siblings();
+    if (rounded_) check_all_packed(layers);
     if (writer_ != nullptr && packed_.empty()) {
       fail(ErrorCode::kInvalidArgument,
            "'{}' has no matrix whose codes {} can hold{}; compress it first, as with --recipe gptq "
@@ -201,6 +227,15 @@ class Export {
       planned.packed = planned.reason.empty();
     }
     return planned;
+  }
+
+  // Engines round the inputs of all layers or of none.
+  void check_all_packed(const std::set<std::string>& layers) const {
+    for (const Planned& p : plans_) {
+      if (!layers.contains(p.tensor->name) || p.packed) continue;
+      fail(ErrorCode::kUnsupported, "tensor {}, whose layer reads rounded activations: {}",
+           quoted_name(p.tensor->name), p.reason.empty() ? p.tensor->scheme.label() : p.reason);
+    }
   }
 
   std::string first_reason(const std::set<std::string>& layers) const {
@@ -330,6 +365,7 @@ class Export {
   const Model& model_;
   const FolderExport& options_;
   std::unique_ptr<FolderWriter> writer_;  // none: all as numbers
+  bool rounded_ = false;                  // what layers read
   std::vector<Planned> plans_;
   std::vector<const CodedTensor*> packed_;
   std::vector<std::string> plain_;

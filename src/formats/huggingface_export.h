@@ -47,7 +47,8 @@ void check_new_folder(const std::filesystem::path& target);
 // codes where the format has them; the embedding and the head become numbers, which is what engines
 // expect. Numbers stay what they are. The folder is opened again and compared: every matrix has the
 // same values, or those of `dense`. kUnsupported for models whose graph is not that of their
-// config.json (transformed ones).
+// config.json (transformed ones), but for activations rounded per token to 8 bits, which
+// compressed-tensors has ("int-quantized"; what the head reads is not rounded there).
 FolderReport export_folder(const std::filesystem::path& folder, const Model& model,
                            const FolderExport& options);
 

@@ -1,11 +1,8 @@
 #include "pipeline/code_activations.h"
 
-#include <algorithm>
-#include <map>
-
 #include "calibration/correct_biases.h"
-#include "core/error.h"
-#include "graph/operators.h"
+#include "core/error_context.h"
+#include "graph/round_inputs.h"
 
 namespace bitsmith {
 namespace {
@@ -19,12 +16,6 @@ CalibrationInputs inputs_of(const CalibrationSet& set) {
     return std::vector<std::vector<float>>{{first, first + count * size}};
   };
   return inputs;
-}
-
-bool is_rounded(const Graph& graph, ValueId value) {
-  return std::ranges::any_of(graph.nodes, [&](const Node& node) {
-    return node.op == "round_tokens" && node.outputs[0] == value;
-  });
 }
 
 }  // namespace
@@ -53,29 +44,9 @@ Model with_rounded_tokens(Model model, int bits) {
          "a recipe with an observer, such as w8a8",
          model.path.string());
   }
-  Graph graph = std::move(model.graph);
-  std::vector<Node> nodes = std::move(graph.nodes);
-  graph.nodes.clear();
-  std::map<ValueId, ValueId> rounded;
-  for (Node& node : nodes) {
-    const bool layer =
-        node.op == "linear" && graph.value(node.inputs[1]).kind == ValueKind::kParameter;
-    if (layer) {
-      const ValueId x = node.inputs[0];
-      if (is_rounded(graph, x)) {
-        fail(ErrorCode::kUnsupported,
-             "what '{}' multiplies is rounded per token already: compress the model that '{}' was "
-             "made from",
-             node.name, model.path.string());
-      }
-      if (!rounded.contains(x)) {
-        rounded[x] = ops::round_tokens(graph, graph.value(x).name + ".rounded", x, bits);
-      }
-      node.inputs[0] = rounded[x];
-    }
-    graph.nodes.push_back(std::move(node));
-  }
-  model.graph = std::move(graph);
+  model.graph = with_context(model.path.string(), [&] {
+    return with_rounded_inputs(std::move(model.graph), bits, [](const auto&) { return true; });
+  });
   return model;
 }
 

@@ -23,6 +23,8 @@ except ImportError as missing:
     print(f"skipped: {missing}")
     sys.exit(77)
 
+import decode_checkpoint  # after numpy, which it needs
+
 DTYPES = {"F32": "<f4", "F16": "<f2", "I32": "<i4", "I64": "<i8", "I8": "i1",
           "U8": "u1", "F8_E4M3": "u1"}
 
@@ -129,6 +131,8 @@ def decode_compressed_tensors(tensors, module, config):
     if weights["type"] == "float":
         assert own[0]["format"] == config["format"] == FLOATS[module_format(tensors, module)]
         return decode_floats(tensors, module, weights)
+    if own[0]["format"] == "int-quantized":
+        return tensors[module + ".weight_scale"].astype("f4") * tensors[module + ".weight"]
     bits = weights["num_bits"]
     rows, cols = tensors[module + ".weight_shape"]
     q = unpack(tensors[module + ".weight_packed"], bits, 1, cols) - 2**(bits - 1)
@@ -194,6 +198,29 @@ def check_read_again(bitsmith, folder, work):
     print(f"{folder.name}: read again")
 
 
+def check_rounded_inputs(bitsmith, model, work):
+    """Weights and activations of 8 bits; what they were is decoded from the checkpoint."""
+    checkpoint, folder = work / "rounded.bitsmith", work / "rounded-ct"
+    subprocess.run([bitsmith, "compress", model, "--recipe", "nearest", "-o", checkpoint, "--quiet",
+                    "--set", "code.bits=8", "--set", "code.group=0", "--set", "activations.bits=8",
+                    "--set", "activations.per_token=true"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([bitsmith, "export", checkpoint, "--format", "compressed-tensors", "-o", folder,
+                    "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    config = json.loads((folder / "config.json").read_text())["quantization_config"]
+    group = config["config_groups"]["group_0"]
+    assert group["format"] == config["format"] == "int-quantized", config
+    assert group["input_activations"]["strategy"] == "token", config
+    _, expected, _ = decode_checkpoint.decode_checkpoint(checkpoint)
+    tensors = read_safetensors(folder / "model.safetensors")
+    modules = [t.removesuffix(".weight_scale") for t in tensors if t.endswith(".weight_scale")]
+    assert len(modules) == 42, modules
+    for module in modules:
+        values = decode_compressed_tensors(tensors, module, config)
+        numpy.testing.assert_array_equal(values.ravel(),
+                                         numpy.ravel(expected[module + ".weight"]))
+    print(f"{folder.name}: {len(modules)} matrices agree")
+
+
 def main():
     bitsmith, model = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
@@ -217,6 +244,7 @@ def main():
                         ordered, "--quiet"], check=True, stdout=subprocess.DEVNULL)
         check(bitsmith, ordered, work)
         check_read_again(bitsmith, work / "ordered-gptq", work)
+        check_rounded_inputs(bitsmith, model, work)
         for recipe in FLOAT_RECIPES:
             checkpoint = work / f"{recipe}.bitsmith"
             subprocess.run([bitsmith, "compress", model, "--recipe", recipe, "-o", checkpoint,
