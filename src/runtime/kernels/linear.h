@@ -47,6 +47,7 @@ class Activations {
   const float* data() const { return data_; }
   int64_t tokens() const { return tokens_; }
   int64_t cols() const { return cols_; }
+  int row_levels() const { return row_levels_; }
 
   // The int8 form with groups of `group_cols`; made by `pool` on the first request after reset().
   // The result for a token does not depend on the other tokens or the number of threads.
