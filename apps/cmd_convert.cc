@@ -90,6 +90,7 @@ void run_convert(ConvertOptions& options) {
     done += static_cast<double>(tensor.bytes.size());
     progress.update(std::min(done, static_cast<double>(model.parameter_bytes())), tensor.name);
   };
+  options.request.after_compare = [](const CodedTensor& tensor) { release_pages(tensor.bytes); };
   const ConvertReport report = convert_model(model, options.request);
   progress.end();
   print(options, report);

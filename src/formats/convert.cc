@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/mapped_file.h"
 #include "core/output_file.h"
 #include "formats/checkpoint.h"
 #include "formats/folder_format.h"
@@ -113,6 +114,8 @@ ConvertReport convert_model(const Model& model, const ConvertRequest& request) {
            quoted_name(name), tensor.scheme.label(), error);
     }
     report.rows.push_back({name, tensor.scheme.label(), other.scheme.label(), error});
+    release_pages(other.bytes);
+    if (request.after_compare) request.after_compare(tensor);
   }
   report.bytes = written.parameter_bytes();
   report.weights = written.parameter_count();

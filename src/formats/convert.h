@@ -19,6 +19,7 @@ struct ConvertRequest {
   // What the format has no place for becomes f16. Without it, f32, which loses nothing.
   bool lossy = false;
   std::function<void(const CodedTensor&)> after_write;
+  std::function<void(const CodedTensor&)> after_compare;  // not read again; files only
 };
 
 struct ConvertReport {

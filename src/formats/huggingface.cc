@@ -326,7 +326,7 @@ Model open_huggingface(const fs::path& folder) {
     }
   }
   model.tokenizer_files = read_tokenizer_files(folder);
-  model.files = std::move(shards.files);
+  model.files.insert(model.files.end(), shards.files.begin(), shards.files.end());
   return model;
 }
 
