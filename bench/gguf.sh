@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # GGUF files by bitsmith and by llama.cpp, at equal bytes: what each costs in quality.
 #   LLAMA_CPP=FOLDER bench/gguf.sh [BUILD_FOLDER] [TYPE...]     default: Q2_K Q3_K_M Q4_K_M Q5_K_M
-# With IK_LLAMA_CPP=FOLDER of ik_llama.cpp's tools, its types too (IK_TYPES, default IQ2_K IQ3_K
-# IQ4_KS IQ4_K), from the same importance matrix, measured by its llama-perplexity on the same logits.
 # FOLDER has llama.cpp's llama-imatrix, llama-quantize and llama-perplexity. Both calibrate on the
 # same text and are measured on another: by llama-perplexity --kl-divergence, the second half of each
 # of 100 windows of 256 tokens, and by `bitsmith eval`, all tokens of all windows.
 # The model is classics-7m, calibrated on novels that it was trained on, measured on one that was
 # held out; MODEL, CALIBRATION and TEXT name others. Data: $BITSMITH_DATA (default ../shared/data).
+# With IK_LLAMA_CPP=FOLDER of ik_llama.cpp's tools, its types too (IK_TYPES, default IQ2_K IQ3_K
+# IQ4_KS IQ4_K), from the same importance matrix, measured by its llama-perplexity on the same logits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${1:-build/release}/bin/bitsmith
