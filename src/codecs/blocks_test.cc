@@ -49,6 +49,8 @@ TEST(BlockCodecs, BitsPerWeightAreExact) {
   EXPECT_DOUBLE_EQ(bpw(Scheme("e8", none)), 2 + 16 / 4096.0);
   EXPECT_DOUBLE_EQ(bpw(Scheme("trellis", {{"bits", 3}})), 3 + 16 / 4096.0);
   EXPECT_DOUBLE_EQ(bpw(Scheme("trellis", {{"bits", 2}, {"group", 256}})), 2 + 16 / 256.0);
+  EXPECT_DOUBLE_EQ(bpw(Scheme("trellis", {{"bits", 1}, {"quarters", 2}})), 1.5 + 16 / 4096.0);
+  EXPECT_DOUBLE_EQ(bpw(Scheme("trellis", {{"bits", 3}, {"quarters", 1}})), 3.25 + 16 / 4096.0);
 }
 
 // Vectors along rows: better than the codebook for numbers of the same rate, better still in more
@@ -252,7 +254,7 @@ TEST(Pvq, DistortionFallsWithPulses) {
 // The best closed path of all, by trying every string of bits.
 TEST(TrellisSearch, ComesCloseToExhaustiveSearch) {
   const std::vector<float>& values = trellis_values("3inst");
-  TrellisSearch search(1, values);
+  TrellisSearch search({.quarters = 4}, values);
   constexpr int kLength = 16;
   Random random(5);
   double found = 0;
@@ -305,6 +307,29 @@ TEST(Trellis, MatchesPublishedGaussianDistortion) {
   EXPECT_LE(error(3, "lookup"), 0.0180);
   EXPECT_LE(error(4, "lookup"), 0.0047);
   EXPECT_GE(error(2, "3inst"), 0.0625);
+}
+
+// A rate between two whole ones: the distortion of a Gaussian falls by a factor for each bit, so
+// between two rates it is their geometric mean; steps of unequal bits cost a little.
+TEST(Trellis, FractionalRatesLieOnTheLine) {
+  const MatrixShape shape{16, 2048};
+  const auto error = [&](int bits, int quarters) {
+    return small_gaussian_error(
+        Scheme("trellis", {{"bits", bits}, {"quarters", quarters}, {"code", "lookup"}}), shape);
+  };
+  double below = error(1, 0);
+  for (const int bits : {1, 2, 3}) {
+    const double above = error(bits + 1, 0);
+    const double between = error(bits, 2);
+    EXPECT_NEAR(between / std::sqrt(below * above), 1.0, 0.03) << bits + 0.5;
+    EXPECT_GE(between, std::pow(2.0, -2 * (bits + 0.5)));
+    below = above;
+  }
+  EXPECT_LT(error(1, 3), error(1, 1));
+}
+
+TEST(Trellis, RefusesMoreThanFourBits) {
+  EXPECT_THROW(bpw(Scheme("trellis", {{"bits", 4}, {"quarters", 1}})), Error);
 }
 
 // Columns of no importance are free, so the others are better coded.

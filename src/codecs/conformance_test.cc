@@ -45,24 +45,33 @@ std::vector<nlohmann::json> edge_values(const OptionSpec& spec) {
   return values;
 }
 
-// The product of the edge values of all options; where that is too much, one option at a time.
+// The product of the edge values of all options; where that is too much, of all but the last, which
+// is then alone; where that is too much, one option at a time.
 std::vector<nlohmann::json> option_grid(const PartInfo& info) {
+  constexpr size_t kMost = 100;
   std::vector<nlohmann::json> product = {nlohmann::json::object()};
   std::vector<nlohmann::json> one_at_a_time = product;
-  bool too_many = false;
-  for (const OptionSpec& spec : info.options) {
+  for (size_t i = 0; i < info.options.size(); ++i) {
+    const OptionSpec& spec = info.options[i];
+    std::vector<nlohmann::json> alone;
     std::vector<nlohmann::json> next;
     for (const nlohmann::json& value : edge_values(spec)) {
-      one_at_a_time.push_back({{spec.name, value}});
+      alone.push_back({{spec.name, value}});
       for (nlohmann::json options : product) {
         options[spec.name] = value;
         next.push_back(std::move(options));
       }
     }
-    too_many = too_many || next.size() > 100;
-    if (!too_many) product = std::move(next);
+    one_at_a_time.insert(one_at_a_time.end(), alone.begin(), alone.end());
+    const bool last = i + 1 == info.options.size();
+    if (next.size() > kMost && last && product.size() <= kMost) {
+      product.insert(product.end(), alone.begin(), alone.end());
+      return product;
+    }
+    product = std::move(next);
+    if (product.size() > kMost) product.resize(kMost + 1);
   }
-  return too_many ? one_at_a_time : product;
+  return product.size() > kMost ? one_at_a_time : product;
 }
 
 // The size of a matrix under a scheme, or nothing if the codec refuses the combination by name.

@@ -10,6 +10,8 @@ namespace bitsmith {
 namespace {
 
 constexpr float kLargestF16 = 65504.0F;
+// Beyond it, levels of binary32 might overflow.
+constexpr float kLargestRange = 1e38F;
 // The narrowest range that is tried, as a part of the plain one.
 constexpr float kNarrowest = 0.2F;
 
@@ -38,6 +40,40 @@ inline float truncate_magnitude(float x) {
   const float nearest = (clamped + 0.5F) - 0.5F;
   const float subnormal = nearest > clamped ? nearest - 0x1.0p-24F : nearest;
   return clamped < 0x1.0p-14F ? subnormal : normal;
+}
+
+// Scales as they are stored. Formats of 8 bits have no sign: there, scales are not negative.
+enum class Rounding { kNearest, kBelow, kAbove };
+
+void round_scales(const IntGrid& grid, Rounding rounding, Lanes& scales) {
+  switch (grid.scale_format) {
+    case ScaleFormat::kF16: {
+      const bool nearest = rounding == Rounding::kNearest;
+      for (float& x : scales) {
+        const float magnitude = std::fabs(x);
+        x = std::copysign(nearest ? round_magnitude(magnitude) : truncate_magnitude(magnitude), x);
+      }
+      return;
+    }
+    case ScaleFormat::kF32: {
+      const float most = kLargestRange / grid.max_code;
+      for (float& x : scales) x = std::clamp(x, -most, most);
+      return;
+    }
+    default:
+      break;
+  }
+  // E8M0: the largest whose levels are finite.
+  const uint32_t largest =
+      largest_scale(grid.scale_format) -
+      (grid.scale_format == ScaleFormat::kE8m0 ? static_cast<uint32_t>(grid.bits) : 0);
+  for (float& x : scales) {
+    uint32_t pattern = rounding == Rounding::kNearest
+                           ? nearest_scale(grid.scale_format, x, grid.unit)
+                           : floor_scale(grid.scale_format, x, grid.unit);
+    if (rounding == Rounding::kAbove) ++pattern;
+    x = decode_scale(grid.scale_format, std::min(pattern, largest), grid.unit);
+  }
 }
 
 // Parameters that were tried for 16 rows, and their error.
@@ -88,15 +124,6 @@ inline float zero_point(float low, float inverse, float max_code) {
   return x > whole ? whole + 1.0F : whole;
 }
 
-IntParameters plain_asymmetric(const IntGrid& grid, const Range& range) {
-  IntParameters p;
-  for (size_t r = 0; r < kLanes; ++r) {
-    p.scale[r] = truncate_magnitude((range.high[r] - range.low[r]) / grid.max_code);
-    p.zero[r] = zero_point(range.low[r], inverse_scale(p.scale[r]), grid.max_code);
-  }
-  return p;
-}
-
 // The weight of largest magnitude with its sign, the first one of several.
 Lanes extremes(const Lanes* w, int64_t cols) {
   Lanes extreme{};
@@ -108,16 +135,19 @@ Lanes extremes(const Lanes* w, int64_t cols) {
   return extreme;
 }
 
-IntParameters plain_symmetric(const IntGrid& grid, const Lanes& extreme) {
-  IntParameters p;
+// The parameters of a scale that is rounded; asymmetric: with `low` on code 0.
+IntParameters with_scale(const IntGrid& grid, Lanes scale, Rounding rounding, const Lanes& low) {
+  IntParameters p{scale, filled(grid.symmetric_zero)};
+  round_scales(grid, rounding, p.scale);
+  if (grid.symmetric) return p;
   for (size_t r = 0; r < kLanes; ++r) {
-    p.scale[r] = truncate_to_f16(extreme[r] / -grid.symmetric_zero);
-    p.zero[r] = grid.symmetric_zero;
+    p.zero[r] = zero_point(low[r], inverse_scale(p.scale[r]), grid.max_code);
   }
   return p;
 }
 
-IntParameters fit_one_bit_symmetric(const Lanes* w, int64_t cols, const float* importance) {
+IntParameters fit_one_bit_symmetric(const IntGrid& grid, const Lanes* w, int64_t cols,
+                                    const float* importance) {
   std::array<double, kLanes> sum{};
   double weights = 0;
   for (int64_t c = 0; c < cols; ++c) {
@@ -126,16 +156,15 @@ IntParameters fit_one_bit_symmetric(const Lanes* w, int64_t cols, const float* i
     for (size_t r = 0; r < kLanes; ++r) sum[r] += weight * static_cast<double>(std::fabs(w[c][r]));
   }
   if (!(weights > 0)) {
-    return importance != nullptr ? fit_one_bit_symmetric(w, cols, nullptr)
+    return importance != nullptr ? fit_one_bit_symmetric(grid, w, cols, nullptr)
                                  : IntParameters{filled(0.0F), filled(0.5F)};
   }
-  IntParameters p;
-  p.zero = filled(0.5F);
+  Lanes scale;
   for (size_t r = 0; r < kLanes; ++r) {
-    const double scale = std::min(2.0 * sum[r] / weights, static_cast<double>(kLargestF16));
-    p.scale[r] = round_magnitude(static_cast<float>(scale));
+    scale[r] =
+        static_cast<float>(std::min(2.0 * sum[r] / weights, static_cast<double>(kLargestRange)));
   }
-  return p;
+  return with_scale(grid, scale, Rounding::kNearest, {});
 }
 
 // A group under search.
@@ -147,6 +176,27 @@ struct Group {
 
   void measure(Trial& trial) const {
     trial.error = int_group_error(trial.parameters, grid.max_code, w, cols, importance);
+  }
+
+  IntParameters plain() const {
+    const Range range = range_of(w, cols);
+    Lanes scale;
+    const bool fine = is_fine_scale(grid.scale_format);
+    if (fine && grid.symmetric) {
+      scale = extremes(w, cols);
+      for (float& x : scale) x /= -grid.symmetric_zero;
+    } else {
+      for (size_t r = 0; r < kLanes; ++r) {
+        scale[r] = widest_scale(grid, range.low[r], range.high[r]);
+      }
+    }
+    Trial best{.parameters = with_scale(grid, scale, Rounding::kBelow, range.low)};
+    if (fine) return best.parameters;
+    measure(best);
+    Trial above{.parameters = with_scale(grid, scale, Rounding::kAbove, range.low)};
+    measure(above);
+    keep_better(above, best);
+    return best.parameters;
   }
 };
 
@@ -165,11 +215,17 @@ Lanes best_scale(const Group& group, const IntParameters& parameters) {
       kk[r] += weight * k * k;
     }
   }
+  const float largest = group.grid.scale_format == ScaleFormat::kF16
+                            ? kLargestF16
+                            : kLargestRange / group.grid.max_code;
   Lanes scale = parameters.scale;
   for (size_t r = 0; r < kLanes; ++r) {
     const float best = wk[r] / kk[r];
-    if (kk[r] > 0.0F && std::fabs(best) <= kLargestF16) scale[r] = round_to_f16(best);
+    const bool fits = is_fine_scale(group.grid.scale_format) ? std::fabs(best) <= largest
+                                                             : best > 0.0F && std::isfinite(best);
+    if (kk[r] > 0.0F && fits) scale[r] = best;
   }
+  round_scales(group.grid, Rounding::kNearest, scale);
   return scale;
 }
 
@@ -187,20 +243,20 @@ float range_part(float widest, int step, int steps) {
   return widest + (kNarrowest - widest) * static_cast<float>(step) / static_cast<float>(steps);
 }
 
-IntParameters search_symmetric(const Group& group, int steps, const IntParameters& plain) {
+IntParameters search_symmetric(const Group& group, int steps) {
   const IntGrid& grid = group.grid;
   const Lanes extreme = extremes(group.w, group.cols);
-  Trial best{.parameters = plain};
+  Trial best{.parameters = group.plain()};
   group.measure(best);
   // The widest range lets the extreme fit on the side that has one level less.
   const float widest = grid.symmetric_zero / (grid.symmetric_zero - 1.0F);
   for (int step = 0; step < steps; ++step) {
     const float part = range_part(widest, step, steps) / grid.symmetric_zero;
     for (const float sign : {-1.0F, 1.0F}) {
-      Trial trial{.parameters = plain};
-      for (size_t r = 0; r < kLanes; ++r) {
-        trial.parameters.scale[r] = sign * round_magnitude(std::fabs(extreme[r]) * part);
-      }
+      if (sign < 0.0F && !is_fine_scale(grid.scale_format)) continue;
+      Lanes scale;
+      for (size_t r = 0; r < kLanes; ++r) scale[r] = sign * std::fabs(extreme[r]) * part;
+      Trial trial{.parameters = with_scale(grid, scale, Rounding::kNearest, {})};
       group.measure(trial);
       keep_better(trial, best);
     }
@@ -209,10 +265,10 @@ IntParameters search_symmetric(const Group& group, int steps, const IntParameter
   return best.parameters;
 }
 
-IntParameters search_asymmetric(const Group& group, int steps, const IntParameters& plain) {
+IntParameters search_asymmetric(const Group& group, int steps) {
   const IntGrid& grid = group.grid;
   const Range range = range_of(group.w, group.cols);
-  Trial best{.parameters = plain};
+  Trial best{.parameters = group.plain()};
   group.measure(best);
   enum Pass { kBothEnds, kLowEnd, kHighEnd };
   for (const Pass pass : {kBothEnds, kLowEnd, kHighEnd}) {
@@ -222,13 +278,13 @@ IntParameters search_asymmetric(const Group& group, int steps, const IntParamete
       Trial trial;
       trial.low_part = pass == kHighEnd ? start.low_part : filled(part);
       trial.high_part = pass == kLowEnd ? start.high_part : filled(part);
+      Lanes low;
+      Lanes scale;
       for (size_t r = 0; r < kLanes; ++r) {
-        const float low = range.low[r] * trial.low_part[r];
-        const float high = range.high[r] * trial.high_part[r];
-        const float scale = round_magnitude((high - low) / grid.max_code);
-        trial.parameters.scale[r] = scale;
-        trial.parameters.zero[r] = zero_point(low, inverse_scale(scale), grid.max_code);
+        low[r] = range.low[r] * trial.low_part[r];
+        scale[r] = widest_scale(grid, low[r], range.high[r] * trial.high_part[r]);
       }
+      trial.parameters = with_scale(grid, scale, Rounding::kNearest, low);
       group.measure(trial);
       keep_better(trial, best);
     }
@@ -242,19 +298,26 @@ IntParameters search_asymmetric(const Group& group, int steps, const IntParamete
 float round_to_f16(float x) { return std::copysign(round_magnitude(std::fabs(x)), x); }
 float truncate_to_f16(float x) { return std::copysign(truncate_magnitude(std::fabs(x)), x); }
 
+float widest_scale(const IntGrid& grid, float low, float high) {
+  if (!grid.symmetric) {
+    const float range = high - low;
+    return (range < kLargestRange ? range : kLargestRange) / grid.max_code;
+  }
+  const float scale =
+      std::max(high / (grid.max_code - grid.symmetric_zero), -low / grid.symmetric_zero);
+  return std::min(scale, kLargestRange / grid.max_code);
+}
+
 IntParameters fit_int_tile(const IntGrid& grid, const Lanes* w, int64_t cols,
                            const FitOptions& fit) {
   const bool search = fit.search_steps > 0;
   if (grid.symmetric && grid.bits == 1) {
-    return fit_one_bit_symmetric(w, cols, search ? fit.importance : nullptr);
+    return fit_one_bit_symmetric(grid, w, cols, search ? fit.importance : nullptr);
   }
   const Group group{grid, w, cols, fit.importance};
-  if (grid.symmetric) {
-    const IntParameters plain = plain_symmetric(grid, extremes(w, cols));
-    return search ? search_symmetric(group, fit.search_steps, plain) : plain;
-  }
-  const IntParameters plain = plain_asymmetric(grid, range_of(w, cols));
-  return search ? search_asymmetric(group, fit.search_steps, plain) : plain;
+  if (!search) return group.plain();
+  return grid.symmetric ? search_symmetric(group, fit.search_steps)
+                        : search_asymmetric(group, fit.search_steps);
 }
 
 }  // namespace bitsmith

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "codecs/codec.h"
+#include "codecs/scales.h"
 
 namespace bitsmith {
 
@@ -13,18 +14,27 @@ namespace bitsmith {
 //               range of a group is widened to include it: a group of positive weights spends its
 //               codes on [0, largest]. Rejected: a zero point of its own type, which would make
 //               kernels multiply in floats.
-//   symmetric:  zero is 2^(bits-1), or 1/2 for 1 bit; the scale may be negative.
+//   symmetric:  zero is 2^(bits-1), or 1/2 for 1 bit; scales of binary16 and binary32 may be
+//               negative.
 struct IntGrid {
-  IntGrid(int bits_in, bool symmetric_in)
+  IntGrid(int bits_in, bool symmetric_in, ScaleFormat scale_format_in)
       : bits(bits_in),
         symmetric(symmetric_in),
+        scale_format(scale_format_in),
         max_code(static_cast<float>((1 << bits_in) - 1)),
         symmetric_zero(bits_in == 1 ? 0.5F : static_cast<float>(1 << (bits_in - 1))) {}
   int bits;
   bool symmetric;
+  ScaleFormat scale_format;
+  float unit = 1.0F;  // the tensor scale of scales.h
   float max_code;
   float symmetric_zero;
 };
+
+// The scale, of any precision, that puts the ends of the range low <= 0 <= high on the end codes,
+// or, if symmetric, within them. Ranges whose ends are so far apart that levels would overflow are
+// narrowed.
+float widest_scale(const IntGrid& grid, float low, float high);
 
 // The nearest code, as a float; ties go to the larger code. `inverse` is 1 / scale, or 0 for a
 // group whose scale is 0. Defined for every input, NaN included.
@@ -42,7 +52,7 @@ inline constexpr int kLanes = 16;
 using Lanes = std::array<float, kLanes>;
 
 struct IntParameters {
-  Lanes scale;  // exactly a finite binary16
+  Lanes scale;  // exactly a finite number of the grid's format
   Lanes zero;
 };
 
@@ -52,8 +62,9 @@ struct IntParameters {
 //   asymmetric   the range [min(w, 0), max(w, 0)] on the codes 0 .. max_code
 //   symmetric    the weight of largest magnitude on code 0, exactly, as in ggml's Q4_0
 //   symmetric, 1 bit   levels ± mean |w|, which is optimal (Rastegari et al. 2016, XNOR-Net)
-// The scale is rounded towards zero to binary16: then both ends of the range still reach the end
-// codes, and encoding decoded values again changes nothing.
+// A scale of binary16 is rounded towards zero: then both ends of the range still reach the end
+// codes, and encoding decoded values again changes nothing. Of the formats of 8 bits, whose scales
+// are far apart and positive, the one below and the one above are tried.
 // Search: the least importance-weighted squared error over search_steps ranges between the plain
 // one and a fifth of it (symmetric: either sign; asymmetric: both ends, then each end alone), then
 // the scale that is best for the chosen codes, Σ w k / Σ k², k = code - zero. Never worse than

@@ -7,33 +7,54 @@
 
 namespace bitsmith {
 
-IntLayout::IntLayout(const MatrixShape& shape_in, int bits_in, int64_t group, bool symmetric_in)
-    : CodePlanes(of_bits("int", shape_in, bits_in)), bits(bits_in), symmetric(symmetric_in) {
+IntLayout::IntLayout(const MatrixShape& shape_in, int bits_in, int64_t group, bool symmetric_in,
+                     ScaleFormat scale_format_in)
+    : CodePlanes(of_bits("int", shape_in, bits_in)),
+      bits(bits_in),
+      symmetric(symmetric_in),
+      scale_format(scale_format_in) {
   group_cols = group <= 0 ? shape.cols : std::min(group, shape.cols);
   groups = group_cols > 0 ? ceil_div(shape.cols, group_cols) : 0;
   scales_offset = code_bytes();
   zeros_offset = round_up_to_vector(scales_offset + panels * panel_scale_bytes());
-  total_bytes = symmetric ? zeros_offset
+  unit_offset = symmetric ? zeros_offset
                           : round_up_to_vector(zeros_offset + panels * groups * group_zero_bytes());
+  total_bytes = round_up_to_vector(unit_offset + (has_tensor_scale(scale_format) ? 4 : 0));
+}
+
+IntLayout::IntLayout(const MatrixShape& shape_in, const Options& options)
+    : IntLayout(shape_in, static_cast<int>(options.integer("bits")), options.integer("group"),
+                options.flag("symmetric"), parse_scale_format(options.text("scale"))) {}
+
+float IntLayout::unit(const uint8_t* in) const {
+  float unit = 1.0F;
+  if (unit_offset < total_bytes) std::memcpy(&unit, in + unit_offset, sizeof(unit));
+  return unit;
+}
+
+void IntLayout::set_unit(float unit, uint8_t* out) const {
+  if (unit_offset < total_bytes) std::memcpy(out + unit_offset, &unit, sizeof(unit));
 }
 
 float IntLayout::scale(const uint8_t* in, int64_t row, int64_t group) const {
-  return f16_to_float(scale_bits(in, row, group));
+  return decode_scale(scale_format, scale_pattern(in, row, group), unit(in));
 }
 
-uint16_t IntLayout::scale_bits(const uint8_t* in, int64_t row, int64_t group) const {
+uint32_t IntLayout::scale_pattern(const uint8_t* in, int64_t row, int64_t group) const {
   const int64_t vector = row / kPanelRows * groups + group;
   const int64_t index = vector * kPanelRows + row % kPanelRows;
-  uint16_t number;
-  std::memcpy(&number, in + scales_offset + 2 * index, sizeof(number));
-  return number;
+  const int size = scale_bytes(scale_format);
+  uint32_t pattern = 0;
+  std::memcpy(&pattern, in + scales_offset + size * index, static_cast<size_t>(size));
+  return pattern;
 }
 
-void IntLayout::set_parameters(int64_t row, int64_t group, uint16_t scale_bits, uint32_t zero,
+void IntLayout::set_parameters(int64_t row, int64_t group, uint32_t scale_pattern, uint32_t zero,
                                uint8_t* out) const {
   const int64_t vector = row / kPanelRows * groups + group;
-  uint8_t* const scale = out + scales_offset + 2 * (vector * kPanelRows + row % kPanelRows);
-  std::memcpy(scale, &scale_bits, sizeof(scale_bits));
+  const int size = scale_bytes(scale_format);
+  uint8_t* const scale = out + scales_offset + size * (vector * kPanelRows + row % kPanelRows);
+  std::memcpy(scale, &scale_pattern, static_cast<size_t>(size));
   if (symmetric) return;
   uint8_t* const zeros = out + zeros_offset + vector * group_zero_bytes();
   for (int bit = 0; bit < bits; ++bit) {

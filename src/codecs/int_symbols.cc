@@ -7,36 +7,53 @@
 namespace bitsmith {
 namespace {
 
-enum Stream : size_t { kCodes = 0, kScalesHigh = 1, kScalesLow = 2, kZeros = 3, kPadding = 4 };
+// Where the symbols of a stream lie.
+struct IntStream {
+  enum class Kind { kCodes, kBytes, kZeros };
+  Kind kind;
+  SymbolStream symbols;
+  int64_t offset = 0;  // of the first byte
+  int64_t stride = 1;  // of bytes
+};
 
-int64_t zero_bytes(const IntLayout& layout) {
-  return layout.panels * layout.groups * layout.group_zero_bytes();
+std::vector<IntStream> streams_of(const IntLayout& layout) {
+  using Kind = IntStream::Kind;
+  std::vector<IntStream> streams = {{Kind::kCodes, {layout.bits, plane_symbol_count(layout)}}};
+  const auto add_bytes = [&](int64_t begin, int64_t end, int64_t stride) {
+    for (int64_t first = begin + stride - 1; first >= begin; --first) {
+      streams.push_back({Kind::kBytes, {8, (end - begin) / stride}, first, stride});
+    }
+  };
+  add_bytes(layout.scales_offset, layout.zeros_offset, scale_bytes(layout.scale_format));
+  if (!layout.symmetric) {
+    const int64_t vectors = layout.panels * layout.groups;
+    streams.push_back(
+        {Kind::kZeros, {layout.bits, vectors * IntLayout::kPanelRows}, layout.zeros_offset});
+    add_bytes(layout.zeros_offset + vectors * layout.group_zero_bytes(), layout.unit_offset, 1);
+  }
+  if (has_tensor_scale(layout.scale_format)) add_bytes(layout.unit_offset, layout.total_bytes, 1);
+  return streams;
 }
 
 }  // namespace
 
 std::vector<SymbolStream> int_symbol_streams(const IntLayout& layout) {
-  const int64_t scales = (layout.zeros_offset - layout.scales_offset) / 2;
-  std::vector<SymbolStream> streams = {
-      {layout.bits, plane_symbol_count(layout)}, {8, scales}, {8, scales}};
-  if (layout.symmetric) return streams;
-  streams.push_back({layout.bits, layout.panels * layout.groups * IntLayout::kPanelRows});
-  streams.push_back({8, layout.total_bytes - layout.zeros_offset - zero_bytes(layout)});
-  return streams;
+  std::vector<SymbolStream> result;
+  for (const IntStream& stream : streams_of(layout)) result.push_back(stream.symbols);
+  return result;
 }
 
 void split_int_symbols(const IntLayout& layout, const uint8_t* bytes, size_t stream, int64_t begin,
                        std::span<uint8_t> symbols) {
-  if (stream == kCodes) {
+  const IntStream from = streams_of(layout)[stream];
+  const uint8_t* const in = bytes + from.offset;
+  if (from.kind == IntStream::Kind::kCodes) {
     split_plane_symbols(layout, bytes, begin, symbols);
-  } else if (stream == kScalesHigh || stream == kScalesLow) {
-    const uint8_t* in = bytes + layout.scales_offset + 2 * begin + (stream == kScalesHigh ? 1 : 0);
-    for (size_t i = 0; i < symbols.size(); ++i) symbols[i] = in[2 * i];
-  } else if (stream == kPadding) {
-    std::copy_n(bytes + layout.zeros_offset + zero_bytes(layout) + begin, symbols.size(),
-                symbols.begin());
+  } else if (from.kind == IntStream::Kind::kBytes) {
+    for (int64_t i = 0; i < std::ssize(symbols); ++i) {
+      symbols[static_cast<size_t>(i)] = in[(begin + i) * from.stride];
+    }
   } else {
-    const uint8_t* in = bytes + layout.zeros_offset;
     int64_t position = begin * layout.bits;  // in bits
     for (uint8_t& symbol : symbols) {
       uint32_t value = 0;
@@ -50,15 +67,15 @@ void split_int_symbols(const IntLayout& layout, const uint8_t* bytes, size_t str
 
 void join_int_symbols(const IntLayout& layout, size_t stream, int64_t begin,
                       std::span<const uint8_t> symbols, uint8_t* bytes) {
-  if (stream == kCodes) {
+  const IntStream to = streams_of(layout)[stream];
+  uint8_t* const out = bytes + to.offset;
+  if (to.kind == IntStream::Kind::kCodes) {
     join_plane_symbols(layout, begin, symbols, bytes);
-  } else if (stream == kScalesHigh || stream == kScalesLow) {
-    uint8_t* out = bytes + layout.scales_offset + 2 * begin + (stream == kScalesHigh ? 1 : 0);
-    for (size_t i = 0; i < symbols.size(); ++i) out[2 * i] = symbols[i];
-  } else if (stream == kPadding) {
-    std::ranges::copy(symbols, bytes + layout.zeros_offset + zero_bytes(layout) + begin);
+  } else if (to.kind == IntStream::Kind::kBytes) {
+    for (int64_t i = 0; i < std::ssize(symbols); ++i) {
+      out[(begin + i) * to.stride] = symbols[static_cast<size_t>(i)];
+    }
   } else {
-    uint8_t* out = bytes + layout.zeros_offset;
     int64_t position = begin * layout.bits;  // in bits
     for (const uint8_t symbol : symbols) {
       for (int bit = 0; bit < layout.bits; ++bit, ++position) {

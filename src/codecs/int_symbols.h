@@ -10,9 +10,10 @@
 namespace bitsmith {
 
 // Stream 0: codes of `bits` bits (plane_symbols.h).
-// Stream 1: high bytes of the scales, and stream 2: low bytes; both with the section's padding.
-// Stream 3: zero points of `bits` bits, in the order of their bytes (asymmetric only).
-// Stream 4: the zero section's padding, as bytes (asymmetric only).
+// In this order: codes of `bits` bits (plane_symbols.h); the bytes of scales with the section's
+// padding, of binary16 the high ones, then the low ones; if asymmetric, zero points of `bits` bits
+// in the order of their bytes, then the section's padding as bytes; the unit with its padding, if
+// there is one.
 std::vector<SymbolStream> int_symbol_streams(const IntLayout& layout);
 
 // See Codec::split_symbols and Codec::join_symbols.

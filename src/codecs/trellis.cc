@@ -13,8 +13,12 @@
 
 namespace bitsmith {
 
-TrellisLayout::TrellisLayout(const MatrixShape& shape_in, int bits_in, int64_t group)
-    : shape(shape_in), bits(bits_in) {
+TrellisLayout::TrellisLayout(const MatrixShape& shape_in, int bits_in, int64_t group, int quarters)
+    : shape(shape_in), bits(bits_in), rate{4 * bits_in + quarters} {
+  if (rate.quarters > 16) {
+    fail(ErrorCode::kInvalidArgument, "codec 'trellis': at most 4 bits, not {} and {} quarters",
+         bits, quarters);
+  }
   if (group % kTileCols != 0) {
     fail(ErrorCode::kInvalidArgument,
          "codec 'trellis': groups of {} columns do not consist of tiles of {}", group, kTileCols);
@@ -23,7 +27,7 @@ TrellisLayout::TrellisLayout(const MatrixShape& shape_in, int bits_in, int64_t g
   tiles = ceil_div(shape.cols, kTileCols);
   group_tiles = group == 0 ? tiles : std::min(group / kTileCols, tiles);
   groups = tiles > 0 ? ceil_div(tiles, group_tiles) : 0;
-  row_words = ceil_div(shape.cols, 32) * bits;
+  row_words = tiles > 0 ? (tiles - 1) * tile_words() + words_of(tile_cols(tiles - 1)) : 0;
   scales_offset = planes.panels * row_words * 64;
   total_bytes = scales_offset + round_up_to_vector(planes.panels * groups * 32);
 }
@@ -88,12 +92,19 @@ const std::vector<float>& trellis_values(const std::string& code) {
 
 namespace {
 
-// Standard deviation of the values that is best for normal weights of standard deviation 1, for 1
-// to 4 bits (measured): few paths do better if they are shorter than the weights.
-constexpr float kBestDeviation[4] = {0.87F, 0.985F, 1.02F, 1.05F};
+// Standard deviation of the values that is best for normal weights of standard deviation 1: few
+// paths do better if they are shorter than the weights. Measured for 1 to 4 bits, between them on a
+// line.
+float best_deviation(const TrellisRate& rate) {
+  constexpr float kBest[5] = {0.87F, 0.985F, 1.02F, 1.05F, 1.05F};
+  const int whole = rate.quarters / 4 - 1;
+  const float part = static_cast<float>(rate.quarters % 4) / 4.0F;
+  return kBest[whole] + part * (kBest[whole + 1] - kBest[whole]);
+}
 
 TrellisLayout layout_of(const MatrixShape& shape, const Options& options) {
-  return TrellisLayout(shape, static_cast<int>(options.integer("bits")), options.integer("group"));
+  return TrellisLayout(shape, static_cast<int>(options.integer("bits")), options.integer("group"),
+                       static_cast<int>(options.integer("quarters")));
 }
 
 class TrellisEncoder final : public Encoder {
@@ -101,7 +112,7 @@ class TrellisEncoder final : public Encoder {
   TrellisEncoder(const TrellisLayout& layout, const std::vector<float>& values)
       : layout_(layout),
         values_(values),
-        plain_factor_(kBestDeviation[layout.bits - 1] /
+        plain_factor_(best_deviation(layout.rate) /
                       root_mean_square(values.data(), static_cast<int64_t>(values.size()))),
         words_(static_cast<size_t>(layout.shape.rows * layout.row_words)),
         scales_(static_cast<size_t>(layout.shape.rows * layout.groups)) {}
@@ -124,7 +135,7 @@ class TrellisEncoder final : public Encoder {
     const int64_t cols = std::min(group_cols(), layout_.shape.cols - group * group_cols());
     std::vector<float> row(static_cast<size_t>(cols));
     std::unique_ptr<TrellisSearch> search;
-    if (fit.search_steps > 0) search = std::make_unique<TrellisSearch>(layout_.bits, values_);
+    if (fit.search_steps > 0) search = std::make_unique<TrellisSearch>(layout_.rate, values_);
     for (int64_t r = 0; r < row_count; ++r) {
       gather_row(w + r, cols, stride, row.data());
       float& scale = scales_[static_cast<size_t>((row_begin + r) * layout_.groups + group)];
@@ -146,7 +157,7 @@ class TrellisEncoder final : public Encoder {
   void quantize(int64_t col, int64_t row_begin, int64_t row_count, const float* w, float* q,
                 int64_t stride) override {
     const int64_t tile = col / TrellisLayout::kTileCols;
-    TrellisSearch search(layout_.bits, values_);
+    TrellisSearch search(layout_.rate, values_);
     for (int64_t r = 0; r < row_count; ++r) {
       const int64_t row = row_begin + r;
       const float scale =
@@ -200,11 +211,14 @@ class TrellisEncoder final : public Encoder {
   // The lowest bits of each state, one after the other.
   void store(int64_t row, int64_t tile, const std::vector<uint16_t>& states) {
     uint32_t* words = words_.data() + row * layout_.row_words + tile * layout_.tile_words();
-    const auto bits = static_cast<size_t>(layout_.bits);
-    std::fill_n(words, states.size() * bits / 32, 0u);
-    for (size_t i = 0; i < states.size() * bits; ++i) {
-      const uint32_t bit = states[i / bits] >> (bits - 1 - i % bits) & 1u;
-      words[i / 32] |= bit << (31 - i % 32);
+    const TrellisRate& rate = layout_.rate;
+    std::fill_n(words, layout_.words_of(std::ssize(states)), 0u);
+    for (int64_t t = 0; t < std::ssize(states); ++t) {
+      const int64_t end = rate.begin(t + 1);
+      for (int64_t i = rate.begin(t); i < end; ++i) {
+        const uint32_t bit = states[static_cast<size_t>(t)] >> (end - 1 - i) & 1u;
+        words[i / 32] |= bit << (31 - i % 32);
+      }
     }
   }
 
@@ -242,7 +256,7 @@ class TrellisCodec final : public Codec {
     for (int64_t row = row_begin; row < row_begin + row_count; ++row) {
       for (int64_t tile = 0; tile < layout.tiles; ++tile) {
         const int64_t n = layout.tile_cols(tile);
-        for (int64_t i = 0; i < n * layout.bits / 32; ++i) {
+        for (int64_t i = 0; i < layout.words_of(n); ++i) {
           const int64_t word = tile * layout.tile_words() + i;
           std::memcpy(&words[static_cast<size_t>(i)], bytes.data() + layout.word_offset(row, word),
                       4);
@@ -252,27 +266,32 @@ class TrellisCodec final : public Codec {
                     2);
         const float scale = f16_to_float(pattern);
         const int64_t cols = std::min(n, shape.cols - tile * TrellisLayout::kTileCols);
-        out = decode_tile(words, layout.bits, n, cols, scale, values, out);
+        out = decode_tile(words, layout.rate, n, cols, scale, values, out);
       }
     }
   }
 
   std::string label(const Options& options) const override {
-    return fmt::format("trellis{} {} {}", options.integer("bits"), options.text("code"),
+    const double bits = static_cast<double>(options.integer("bits")) +
+                        static_cast<double>(options.integer("quarters")) / 4;
+    return fmt::format("trellis{:g} {} {}", bits, options.text("code"),
                        group_label(options.integer("group")));
   }
 
  private:
-  static float* decode_tile(const std::vector<uint32_t>& words, int bits, int64_t n, int64_t cols,
-                            float scale, const std::vector<float>& values, float* out) {
-    const int64_t length = n * bits;
+  static float* decode_tile(const std::vector<uint32_t>& words, const TrellisRate& rate, int64_t n,
+                            int64_t cols, float scale, const std::vector<float>& values,
+                            float* out) {
+    const int64_t length = rate.begin(n);
     const auto bit = [&](int64_t i) {
       return words[static_cast<size_t>(i / 32)] >> (31 - i % 32) & 1u;
     };
     uint32_t state = 0;
     for (int64_t i = length - kTrellisStateBits; i < length; ++i) state = state << 1 | bit(i);
     for (int64_t c = 0; c < cols; ++c) {
-      for (int64_t i = c * bits; i < (c + 1) * bits; ++i) state = (state << 1 | bit(i)) & 0xffffu;
+      for (int64_t i = rate.begin(c); i < rate.begin(c + 1); ++i) {
+        state = (state << 1 | bit(i)) & 0xffffu;
+      }
       *out++ = scale * values[state];
     }
     return out;
@@ -283,16 +302,19 @@ class TrellisCodec final : public Codec {
       .summary = "closed paths through a trellis of 2^16 states, values computed",
       .source =
           "Tseng et al. 2024 (QTIP), arXiv:2406.11235; code mul1: ExLlamaV3; code lookup: our "
-          "own; differs: tiles along rows",
-      .options = {{"bits", int64_t{2}, "bits per weight", 1, 4},
-                  {"code",
-                   std::string("3inst"),
-                   "the function that computes values",
-                   -1e300,
-                   1e300,
-                   {"3inst", "mcg", "mul1", "lookup"}},
-                  {"group", int64_t{0}, "columns that share a scale, a multiple of 256; 0: the row",
-                   0, 1 << 20}}};
+          "own; differs: tiles along rows, steps of unequal bits",
+      .options = {
+          {"bits", int64_t{2}, "bits per weight, whole ones", 1, 4},
+          {"code",
+           std::string("3inst"),
+           "the function that computes values",
+           -1e300,
+           1e300,
+           {"3inst", "mcg", "mul1", "lookup"}},
+          {"group", int64_t{0}, "columns that share a scale, a multiple of 256; 0: the row", 0,
+           1 << 20},
+          {"quarters", int64_t{0},
+           "of a bit more per weight, up to 4 bits: bits 1, quarters 2 are 1.5 bits", 0, 3}}};
 };
 
 const Registration<Codec, TrellisCodec> kRegistration;

@@ -10,15 +10,30 @@
 
 namespace bitsmith {
 
+// A shift register of 16 bits takes the bits of a column at each step, from the low end; its
+// content after the step is the column's state, and value(state) is what the step decodes to.
+inline constexpr int kTrellisStateBits = 16;
+
+// Bits per column in quarters: steps of floor(rate) and ceil(rate) bits alternate so that column t
+// begins at bit floor(t * rate).
+struct TrellisRate {
+  int quarters = 0;  // 4 to 16
+  int64_t begin(int64_t col) const { return col * quarters / 4; }
+  int step(int64_t col) const { return static_cast<int>(begin(col + 1) - begin(col)); }
+  int least_step() const { return quarters / 4; }
+};
+
 // A row is cut into tiles of 256 columns; the last has as many as are left, rounded up to a
-// multiple of 32. A tile of n columns is a closed string of n * bits bits. The state of column t is
-// the 16 bits of the string that end with its own `bits` bits, i.e. bits [(t+1) bits - 16,
-// (t+1) bits), indices modulo the length of the string, the first one highest:
+// multiple of 32. A tile of n columns is a closed string of n * rate bits. The state of column t is
+// the 16 bits of the string that end with its own, i.e. bits [begin(t+1) - 16, begin(t+1)), indices
+// modulo the length of the string, the first one highest:
 //
-//     bits = 2:     ... | c(t-3) | c(t-2) | c(t-1) | c(t) | c(t+1) ...
+//     2 bits:       ... | c(t-3) | c(t-2) | c(t-1) | c(t) | c(t+1) ...
 //                                         state(t)   ^ lowest two bits
+//     1.5 bits:     c(t) has one bit for even t and two for odd t
 //
-// and the weight is scale * value(state). Bit i of the string is bit 31 - i % 32 of word i / 32.
+// and the weight is scale * value(state). Bit i of the string is bit 31 - i % 32 of word i / 32; a
+// tile begins with a new word.
 //
 // The tensor's bytes are two sections, each filled with zero bytes to a multiple of 64:
 //     words   for each panel of 16 rows, for each word of the row (its tiles one after the other):
@@ -29,10 +44,11 @@ struct TrellisLayout {
   static constexpr int64_t kPanelRows = 16;
 
   // `group`: 0 or a multiple of 256.
-  TrellisLayout(const MatrixShape& shape, int bits, int64_t group);
+  TrellisLayout(const MatrixShape& shape, int bits, int64_t group, int quarters = 0);
 
   MatrixShape shape;
-  int bits;
+  int bits;  // whole ones
+  TrellisRate rate;
   int64_t tiles;        // of a row
   int64_t group_tiles;  // tiles that share a scale
   int64_t groups;       // of a row
@@ -40,11 +56,13 @@ struct TrellisLayout {
   int64_t scales_offset;
   int64_t total_bytes;
 
-  int64_t tile_words() const { return kTileCols / 32 * bits; }  // of all tiles but the last
+  int64_t tile_words() const { return rate.begin(kTileCols) / 32; }  // of all tiles but the last
   // Columns of a tile, those included that fill it up to a multiple of 32.
   int64_t tile_cols(int64_t tile) const {
     return std::min(kTileCols, ceil_div(shape.cols - tile * kTileCols, 32) * 32);
   }
+  // Words of a tile of so many columns.
+  int64_t words_of(int64_t cols) const { return ceil_div(rate.begin(cols), 32); }
   int64_t word_offset(int64_t row, int64_t word) const {
     return (row / kPanelRows * row_words + word) * 64 + row % kPanelRows * 4;
   }

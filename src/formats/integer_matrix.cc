@@ -17,6 +17,11 @@ IntLayout layout_of(const IntegerMatrix& m) {
   return IntLayout(m.shape, m.bits, m.group, m.symmetric);
 }
 
+// The codec `int` with scales that those who ask here know.
+bool is_int(const Scheme& scheme) {
+  return scheme.codec->info().id == "int" && scheme.options.text("scale") == "f16";
+}
+
 // Blocks of ggml: 32 columns of a row behind their binary16 scale. Q4_0 (4 bits): byte i has
 // columns i and 16 + i. Q8_0: signed bytes.
 constexpr int64_t kBlockCols = 32;
@@ -53,7 +58,7 @@ CodedTensor inner_of(const CodedTensor& tensor) {
 
 bool is_ordered(const CodedTensor& tensor) {
   if (tensor.scheme.codec->info().id != "ordered" ||
-      inner_of(tensor).scheme.codec->info().id != "int") {
+      !is_int(inner_of(tensor).scheme)) {
     return false;
   }
   std::vector<uint32_t> order = column_order(tensor.matrix().cols, tensor.bytes);
@@ -67,8 +72,7 @@ bool is_ordered(const CodedTensor& tensor) {
 }  // namespace
 
 bool is_integer_matrix(const CodedTensor& tensor) {
-  return tensor.scheme.codec->info().id == "int" || bits_of_blocks(tensor) > 0 ||
-         is_ordered(tensor);
+  return is_int(tensor.scheme) || bits_of_blocks(tensor) > 0 || is_ordered(tensor);
 }
 
 IntegerMatrix integer_form(const CodedTensor& tensor) {
@@ -122,7 +126,7 @@ IntegerMatrix integer_matrix(const CodedTensor& tensor) {
   for (int64_t row = 0; row < m.shape.rows; ++row) {
     layout.unpack_row(in, row, m.codes.data() + row * m.shape.cols);
     for (int64_t group = 0; group < layout.groups; ++group) {
-      m.scales.push_back(layout.scale_bits(in, row, group));
+      m.scales.push_back(static_cast<uint16_t>(layout.scale_pattern(in, row, group)));
       m.zeros.push_back(static_cast<uint8_t>(layout.zero(in, row, group)));
     }
   }
@@ -130,7 +134,7 @@ IntegerMatrix integer_matrix(const CodedTensor& tensor) {
 }
 
 std::string_view block_codec(const CodedTensor& tensor) {
-  if (tensor.scheme.codec->info().id != "int") return "";
+  if (!is_int(tensor.scheme)) return "";
   const IntegerMatrix form = integer_form(tensor);
   if (!form.symmetric || form.group_cols() != kBlockCols || form.shape.cols % kBlockCols != 0) {
     return "";

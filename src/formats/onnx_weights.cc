@@ -11,9 +11,7 @@ namespace bitsmith::onnx {
 namespace {
 
 IntLayout layout_of(const CodedTensor& tensor) {
-  const Options& options = tensor.scheme.options;
-  return IntLayout(tensor.matrix(), static_cast<int>(options.integer("bits")),
-                   options.integer("group"), options.flag("symmetric"));
+  return IntLayout(tensor.matrix(), tensor.scheme.options);
 }
 
 // The scale of a value that has 8-bit codes.

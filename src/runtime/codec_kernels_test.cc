@@ -11,6 +11,7 @@
 #include "core/testing.h"
 #include "formats/model.h"
 #include "runtime/executor.h"
+#include "runtime/kernels/linear.h"
 
 namespace bitsmith {
 namespace {
@@ -125,6 +126,21 @@ TEST(CodecKernels, ChangeLogitsOnlyByTheRoundingOfActivations) {
     fmt::print("{:24} {:.5f} (int4 {:.5f})\n", c.scheme.label(), relative, of_int[c.names]);
     EXPECT_GT(relative, 0);
     EXPECT_LT(relative, 2 * of_int[c.names]) << c.scheme.label();
+  }
+}
+
+// Options that a kernel does not know, some of which make the bytes fewer.
+TEST(CodecKernels, OptionsWithoutAKernelAreDecoded) {
+  ThreadPool pool(2);
+  const std::vector<float> w = testing::normal_weights(40 * 64, 3);
+  for (const Scheme& scheme :
+       {Scheme("int", {{"group", 32}, {"scale", "e4m3"}}),
+        Scheme("int", {{"group", 32}, {"symmetric", true}, {"scale", "e8m0"}}),
+        Scheme("int", {{"group", 32}, {"scale", "f32"}}),
+        Scheme("trellis", {{"bits", 1}, {"quarters", 2}})}) {
+    const auto encoded = testing::encode(scheme, {40, 64}, w, pool);
+    const auto kernel = make_linear_kernel({"w", {40, 64}, scheme, encoded.bytes});
+    EXPECT_NE(kernel->name().find("decoded"), std::string_view::npos) << kernel->name();
   }
 }
 

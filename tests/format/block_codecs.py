@@ -141,11 +141,14 @@ def trellis_value(name, x):
 
 
 def decode_trellis(data, rows, columns, options):
-    bits, group = options["bits"], options["group"]
+    quarters, group = 4 * options["bits"] + options.get("quarters", 0), options["group"]
+    require(quarters <= 16, "trellis: at most 4 bits")
     tiles = ceil_div(columns, 256)
     group_tiles = min(group // 256, tiles) if group else tiles
     groups = ceil_div(tiles, group_tiles) if tiles else 0
-    words = ceil_div(columns, 32) * bits
+    whole = tiles - 1 if tiles else 0
+    words = whole * 2 * quarters
+    words += ceil_div(ceil_div(columns - whole * 256, 32) * 8 * quarters, 32)
     panels = ceil_div(rows, 16)
     scales = panels * words * 64
     require(len(data) == scales + up64(panels * groups * 32), "trellis: size")
@@ -154,14 +157,17 @@ def decode_trellis(data, rows, columns, options):
         for tile in range(tiles):
             n = min(256, ceil_div(columns - tile * 256, 32) * 32)
             text = ""
-            for word in range(tile * 8 * bits, tile * 8 * bits + n * bits // 32):
+            length = n * quarters // 4
+            for word in range(tile * 2 * quarters, tile * 2 * quarters + ceil_div(length, 32)):
                 at = (row // 16 * words + word) * 64 + row % 16 * 4
                 text += format(int.from_bytes(data[at:at + 4], "little"), "032b")
+            require("1" not in text[length:], "trellis: padding")
+            text = text[:length]
             at = scales + (row // 16 * groups + tile // group_tiles) * 32 + row % 16 * 2
             scale = f16(int.from_bytes(data[at:at + 2], "little"))
             for column in range(min(n, columns - tile * 256)):
-                end = (column + 1) * bits
-                state = int((text + text)[len(text) + end - 16:len(text) + end], 2)
+                end = (column + 1) * quarters // 4
+                state = int((text + text)[length + end - 16:length + end], 2)
                 result[row, tile * 256 + column] = scale * trellis_value(options["code"], state)
     return result
 

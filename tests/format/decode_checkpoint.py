@@ -28,6 +28,7 @@ from grouped_codecs import FormatError, ceil_div, require, up64
 
 DTYPES = {"F32": numpy.dtype("<f4"), "F16": numpy.dtype("<f2"), "BF16": numpy.dtype("<u2"),
           "U8": numpy.dtype("u1")}
+SCALE_BYTES = {"f16": 2, "f32": 4}
 PLAIN_CODECS = {"f32": "F32", "f16": "F16", "bf16": "BF16"}
 FILE_PREFIX = "bitsmith.file/"
 
@@ -117,10 +118,15 @@ def decode_int(data, rows, columns, options):
     widths = [p for p in (8, 4, 2, 1) if bits & p]
     panel_bytes = 64 * sum(ceil_div(quads * p, 8) for p in widths)
     scales_offset = panels * panel_bytes
-    zeros_offset = ceil_div(scales_offset + panels * groups * 32, 64) * 64
-    total = zeros_offset
+    kind = options.get("scale", "f16")
+    size = SCALE_BYTES.get(kind, 1)
+    zeros_offset = up64(scales_offset + panels * groups * 16 * size)
+    unit_offset = zeros_offset
     if not options["symmetric"]:
-        total = ceil_div(zeros_offset + panels * groups * 2 * bits, 64) * 64
+        unit_offset = up64(zeros_offset + panels * groups * 2 * bits)
+    has_unit = kind in ("e4m3", "e5m3")
+    total = unit_offset + (64 if has_unit else 0)
+    unit = numpy.frombuffer(data, "<f4", 1, unit_offset)[0] if has_unit else None
     require(len(data) == total, f"int: {len(data)} bytes, expected {total}")
 
     def code(row, column):
@@ -136,8 +142,9 @@ def decode_int(data, rows, columns, options):
         return value
 
     def scale(row, group):
-        at = scales_offset + ((row // 16 * groups + group) * 16 + row % 16) * 2
-        return numpy.frombuffer(data, "<f2", 1, at).astype("<f4")[0]
+        at = scales_offset + ((row // 16 * groups + group) * 16 + row % 16) * size
+        pattern = int.from_bytes(data[at:at + size], "little")
+        return grouped_codecs.scale_of(kind, pattern, unit)
 
     def zero(row, group):
         if options["symmetric"]:
@@ -271,16 +278,19 @@ def packed_int(decode, rows, columns, options):
     groups = ceil_div(columns, group_columns)
     panels = ceil_div(rows, 16)
     out = bytearray(mask_codecs.packed_planes(decode, rows, columns, bits))
-    end = ceil_div(len(out) + panels * groups * 32, 64) * 64
-    half = (end - len(out)) // 2
-    high, low = decode(8, half), decode(8, half)
-    for pair in zip(low, high):
-        out += bytes(pair)
+    kind = options.get("scale", "f16")
+    size = SCALE_BYTES.get(kind, 1)
+    count = up64(panels * groups * 16 * size) // size
+    planes = [decode(8, count) for _ in range(size)]
+    for number in zip(*reversed(planes)):
+        out += bytes(number)
     if not symmetric:
         zeros = decode(bits, panels * groups * 16)
         number = sum(zero << i * bits for i, zero in enumerate(zeros))
         out += number.to_bytes(panels * groups * 2 * bits, "little")
         out += bytes(decode(8, ceil_div(len(out), 64) * 64 - len(out)))
+    if kind in ("e4m3", "e5m3"):
+        out += bytes(decode(8, 64))
     return bytes(out)
 
 
@@ -299,10 +309,12 @@ def packed_size(scheme, rows, columns):
     group = min(options["group"], columns) if options["group"] else columns
     parameters = panels * (ceil_div(columns, group) if columns else 0)
     size = panels * sum(64 * ceil_div(quads * p, 8) for p in (8, 4, 2, 1) if bits & p)
-    size = up64(size + parameters * 32 * (2 if options.get("mean") else 1))
+    kind = options.get("scale", "f16")
+    scale = SCALE_BYTES.get(kind, 1)
+    size = up64(size + parameters * 16 * scale * (2 if options.get("mean") else 1))
     if codec == "int" and not options["symmetric"]:
         size = up64(size + parameters * 2 * bits)
-    return size
+    return size + (64 if kind in ("e4m3", "e5m3") else 0)
 
 
 def has_code_streams(codec, options):
@@ -323,7 +335,9 @@ def stream_count(codec, options):
     if codec in PLAIN_CODECS:
         return DTYPES[PLAIN_CODECS[codec]].itemsize
     if codec == "int":
-        return 3 if options["symmetric"] else 5
+        kind = options.get("scale", "f16")
+        scales = SCALE_BYTES.get(kind, 1) + (1 if kind in ("e4m3", "e5m3") else 0)
+        return 1 + scales + (0 if options["symmetric"] else 2)
     if codec == "pruned":
         inner = json.loads(options["inner"])
         return 2 + stream_count(inner["codec"], inner["options"])

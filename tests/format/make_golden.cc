@@ -216,6 +216,29 @@ void write_int(const std::filesystem::path& folder) {
   file.write(folder / "int");
 }
 
+// Scales of 8 bits, with and without an entropy coder.
+void write_int_scales(const std::filesystem::path& folder) {
+  const auto options = [](int bits, int group, bool symmetric, const char* scale) {
+    return nlohmann::json{
+        {"bits", bits}, {"group", group}, {"symmetric", symmetric}, {"scale", scale}};
+  };
+  for (const char* coder : {"", "rans"}) {
+    Random random(2045);
+    GoldenFile file({90, 70}, make_encoded("int", options(3, 16, false, "e4m3"), {90, 70}, random));
+    for (const char* scale : {"f32", "e8m0", "e4m3", "e5m3"}) {
+      for (const bool symmetric : {false, true}) {
+        for (const int bits : {1, 3, 4}) {
+          file.linear(fmt::format("{}.{}{}", scale, bits, symmetric ? ".symmetric" : ""), {17, 70},
+                      make_encoded("int", options(bits, 16, symmetric, scale), {17, 70}, random));
+        }
+      }
+    }
+    const bool coded = *coder != 0;
+    if (coded) file.contents().entropy_coder = &Registry<EntropyCoder>::instance().get(coder);
+    file.write(folder / (coded ? "int_scales_rans" : "int_scales"));
+  }
+}
+
 void write_plain(const std::filesystem::path& folder) {
   Random random(2025);
   GoldenFile file({5, 33}, make_plain("bf16", 5 * 33, random));
@@ -371,9 +394,10 @@ void write_wide_scales(const std::filesystem::path& folder) {
 }
 
 void write_ordered(const std::filesystem::path& folder) {
-  write_encoded(folder / "ordered", 2035,
-                {{"ordered", nlohmann::json::object()},
-                 {"ordered", {{"inner", R"({"codec":"binary","options":{"group":16,"mean":false}})"}}}});
+  write_encoded(
+      folder / "ordered", 2035,
+      {{"ordered", nlohmann::json::object()},
+       {"ordered", {{"inner", R"({"codec":"binary","options":{"group":16,"mean":false}})"}}}});
 }
 
 void write_blocks(const std::filesystem::path& folder) {
@@ -524,6 +548,14 @@ void write_trellis_lookup(const std::filesystem::path& folder) {
   file.write(folder / "trellis_lookup");
 }
 
+void write_trellis_quarters(const std::filesystem::path& folder) {
+  SchemeList schemes;
+  for (const auto& [bits, quarters] : {std::pair{1, 1}, {1, 2}, {2, 3}, {3, 2}}) {
+    schemes.push_back({"trellis", {{"bits", bits}, {"quarters", quarters}, {"code", "lookup"}}});
+  }
+  write_encoded(folder / "trellis_quarters", 2046, schemes);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -533,6 +565,7 @@ int main(int argc, char** argv) {
   }
   try {
     write_int(argv[1]);
+    write_int_scales(argv[1]);
     write_plain(argv[1]);
     for (const EntropyCoder* coder : Registry<EntropyCoder>::instance().all()) {
       write_entropy(argv[1], coder->info().id);
@@ -555,6 +588,7 @@ int main(int argc, char** argv) {
     write_parts_streams(argv[1]);
     write_trellis(argv[1]);
     write_trellis_lookup(argv[1]);
+    write_trellis_quarters(argv[1]);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "make_golden: %s\n", error.what());
     return 1;

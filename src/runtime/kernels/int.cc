@@ -58,6 +58,7 @@ class IntKernelFactory final : public LinearKernelFactory {
 
   std::unique_ptr<LinearKernel> make(const CodedTensor& weights) const override {
     const Options& options = weights.scheme.options;
+    if (options.text("scale") != "f16") return nullptr;
     const IntLayout layout(weights.matrix(), static_cast<int>(options.integer("bits")),
                            options.integer("group"), options.flag("symmetric"));
     BITSMITH_ASSERT(weights.bytes.size() >= static_cast<size_t>(layout.total_bytes));

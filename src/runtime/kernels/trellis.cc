@@ -124,6 +124,7 @@ class TrellisKernelFactory final : public LinearKernelFactory {
 
   std::unique_ptr<LinearKernel> make(const CodedTensor& weights) const override {
     const Options& options = weights.scheme.options;
+    if (options.integer("quarters") != 0) return nullptr;
     const TrellisLayout layout(weights.matrix(), static_cast<int>(options.integer("bits")),
                                options.integer("group"));
     BITSMITH_ASSERT(weights.bytes.size() >= static_cast<size_t>(layout.total_bytes));
