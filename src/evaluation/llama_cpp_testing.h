@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -11,6 +12,7 @@
 #include "core/output_file.h"
 #include "core/testing.h"
 #include "runtime/executor.h"
+#include "runtime/kernels/elementwise.h"
 
 namespace bitsmith::testing {
 
@@ -57,6 +59,26 @@ inline void expect_most_likely(const Model& model, std::vector<TokenId> prompt,
   std::cout << fmt::format(
       "{} of {} tokens differ, where our two logits are at most {:.4f} apart\n", different,
       generated.size(), widest);
+}
+
+// Of the tokens that llama.cpp finds likely behind each token of a text (`likely` of its answer):
+// the largest difference between its probability and ours, in nats.
+inline double largest_difference(const Model& model, const std::vector<TokenId>& text,
+                                 const nlohmann::json& likely, ThreadPool& pool) {
+  Executor executor(model, pool, 64);
+  Sequence sequence = executor.make_sequence();
+  EXPECT_EQ(likely.size(), text.size());
+  double largest = 0;
+  for (size_t t = 0; t < std::min(text.size(), likely.size()); ++t) {
+    const auto logits = executor.run(sequence, {&text[t], 1}, Executor::Logits::kLast);
+    const double sum = log_sum_exp(logits.data(), static_cast<int64_t>(logits.size()));
+    for (const auto& [token, probability] :
+         likely[t].get<std::vector<std::pair<size_t, double>>>()) {
+      const double ours = static_cast<double>(logits[token]) - sum;
+      largest = std::max(largest, std::abs(ours - std::log(probability)));
+    }
+  }
+  return largest;
 }
 
 }  // namespace bitsmith::testing

@@ -4,6 +4,7 @@
 
 #include "families/rope.h"
 #include "graph/operators.h"
+#include "tensor/dtype.h"
 
 namespace bitsmith {
 namespace {
@@ -43,36 +44,80 @@ Dimensions read_dimensions(const Config& config) {
          "config.json: num_attention_heads {} is no multiple of num_key_value_heads {}", d.heads,
          d.kv_heads);
   }
-  const std::string activation = config.text_or("hidden_act", "silu");
-  if (activation != "silu" && activation != "swish") {
+  return d;
+}
+
+void check_activation(const Config& config, bool gelu) {
+  if (!gelu) {
+    const std::string activation = config.text_or("hidden_act", "silu");
+    if (activation == "silu" || activation == "swish") return;
     fail(ErrorCode::kUnsupported, "config.json: hidden_act '{}' is not supported, only silu is",
          activation);
   }
-  return d;
+  // Gemma's first configurations have the hidden_act "gelu", for which transformers takes this.
+  const std::string old = config.text_or("hidden_act", "gelu");
+  const std::string usual = "gelu_pytorch_tanh";
+  const std::string activation = config.text_or("hidden_activation", old == "gelu" ? usual : old);
+  if (activation == usual) return;
+  fail(ErrorCode::kUnsupported,
+       "config.json: the activation '{}' is not supported in a '{}', only {} is", activation,
+       config.text("model_type"), usual);
 }
 
 // Fields of other families that would change the result: a configuration that sets one is not of
 // the network that is built here.
-void refuse_foreign_fields(const nlohmann::json& json) {
+void refuse_foreign_fields(const nlohmann::json& json, const DecoderTraits& traits) {
+  const auto known = [&](std::string_view field) {
+    if (field == "query_pre_attn_scalar") return traits.query_scalar;
+    return traits.soft_caps && field.ends_with("_logit_softcapping");
+  };
   for (const char* field :
        {"attention_multiplier", "attn_logit_softcapping", "clip_qkv", "embedding_multiplier",
         "final_logit_softcapping", "logit_scale", "logits_scaling", "n_routed_experts",
         "num_experts", "num_local_experts", "query_pre_attn_scalar", "residual_multiplier",
-        "scale_emb", "use_qk_norm"}) {
+        "scale_emb", "use_bidirectional_attention", "use_qk_norm"}) {
     const auto it = json.find(field);
-    if (it == json.end() || it->is_null() || *it == false || *it == 0) continue;
+    if (known(field) || it == json.end() || it->is_null() || *it == false || *it == 0) continue;
     fail(ErrorCode::kUnsupported, "config.json: '{}' is not supported in a '{}'", field,
          json.value("model_type", ""));
   }
+}
+
+SoftCaps read_soft_caps(const Config& config, const DecoderTraits& traits) {
+  if (!traits.soft_caps) return {};
+  // A field that is null says that there is none.
+  const auto read = [&](const char* field, double otherwise) {
+    if (!config.json().contains(field)) return otherwise;
+    return config.has(field) ? config.positive(field) : 0.0;
+  };
+  return {read("attn_logit_softcapping", traits.soft_caps->scores),
+          read("final_logit_softcapping", traits.soft_caps->logits)};
+}
+
+// √hidden_size as models of these weights have it.
+double embedding_scale(const Config& config, int64_t hidden) {
+  const auto root = static_cast<float>(std::sqrt(static_cast<double>(hidden)));
+  const std::string dtype = config.text_or("dtype", config.text_or("torch_dtype", ""));
+  if (dtype == "bfloat16") return static_cast<double>(bf16_to_float(float_to_bf16(root)));
+  if (dtype == "float16") return static_cast<double>(f16_to_float(float_to_f16(root)));
+  return static_cast<double>(root);
 }
 
 }  // namespace
 
 Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
   const Config config(json);
-  refuse_foreign_fields(json);
+  refuse_foreign_fields(json, traits);
   const Dimensions d = read_dimensions(config);
-  const RopeParameters rotary = read_rope(config, d.head_dim);
+  check_activation(config, traits.gelu);
+  const SoftCaps caps = read_soft_caps(config, traits);
+  const auto rope_of = [&](bool sliding) {
+    if (!traits.local_rope) return read_rope(config, d.head_dim);
+    return read_rope(Config(rope_config(json, sliding)), d.head_dim);
+  };
+  const RopeParameters rope[] = {rope_of(false), rope_of(true)};
+  const double query_scalar = traits.query_scalar ? config.positive_or("query_pre_attn_scalar", 256)
+                                                  : static_cast<double>(d.head_dim);
   const bool attention_bias = config.flag_or("attention_bias", false);
   const bool qkv_bias = traits.qkv_bias || attention_bias;
   const bool o_bias = !traits.qkv_bias && attention_bias;
@@ -90,6 +135,9 @@ Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
   const ValueId table =
       g.add_parameter("model.embed_tokens.weight", {d.vocab, d.hidden}, "embedding");
   h = ops::embedding(g, "embedding", h, table);
+  if (traits.scaled_embedding) {
+    h = ops::scale(g, "embedding.scale", h, embedding_scale(config, d.hidden));
+  }
 
   for (int64_t layer = 0; layer < d.layers; ++layer) {
     const std::string file = fmt::format("model.layers.{}.", layer);  // names in the file
@@ -108,6 +156,8 @@ Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
     };
     const int64_t q_size = d.heads * d.head_dim;
     const int64_t kv_size = d.kv_heads * d.head_dim;
+    const int64_t window = traits.window(config, layer);
+    const RopeParameters& rotary = rope[window > 0 ? 1 : 0];
 
     ValueId x = norm("attention.norm", "input_layernorm", h, d.hidden);
     ValueId q = project("attention.q", "self_attn.q_proj", x, d.hidden, q_size, qkv_bias);
@@ -123,26 +173,34 @@ Graph build_decoder(const nlohmann::json& json, const DecoderTraits& traits) {
                        {.heads = d.heads,
                         .kv_heads = d.kv_heads,
                         .head_dim = d.head_dim,
-                        .scale = 1.0 / std::sqrt(static_cast<double>(d.head_dim)),
-                        .window = traits.window(config, layer)});
+                        .scale = 1.0 / std::sqrt(query_scalar),
+                        .window = window,
+                        .soft_cap = caps.scores});
     x = project("attention.o", "self_attn.o_proj", x, q_size, d.hidden, o_bias);
+    if (traits.post_norms) x = norm("attention.post_norm", "post_attention_layernorm", x, d.hidden);
     h = ops::add(g, here + "attention.add", h, x);
 
-    x = norm("mlp.norm", "post_attention_layernorm", h, d.hidden);
+    x = norm("mlp.norm",
+             traits.post_norms ? "pre_feedforward_layernorm" : "post_attention_layernorm", h,
+             d.hidden);
     ValueId gate = project("mlp.gate", "mlp.gate_proj", x, d.hidden, d.ffn, mlp_bias);
     const ValueId up = project("mlp.up", "mlp.up_proj", x, d.hidden, d.ffn, mlp_bias);
-    gate = ops::silu(g, here + "mlp.silu", gate);
+    gate = traits.gelu ? ops::unary(g, "gelu_tanh", here + "mlp.gelu", gate)
+                       : ops::silu(g, here + "mlp.silu", gate);
     x = ops::multiply(g, here + "mlp.product", gate, up);
     x = project("mlp.down", "mlp.down_proj", x, d.ffn, d.hidden, mlp_bias);
+    if (traits.post_norms) x = norm("mlp.post_norm", "post_feedforward_layernorm", x, d.hidden);
     h = ops::add(g, here + "mlp.add", h, x);
   }
 
   h = ops::rms_norm(g, "head.norm", h, g.add_parameter("model.norm.weight", {d.hidden}, "norm"),
                     d.epsilon);
-  const ValueId head = config.flag_or("tie_word_embeddings", false)
+  const ValueId head = config.flag_or("tie_word_embeddings", traits.tied)
                            ? table
                            : g.add_parameter("lm_head.weight", {d.vocab, d.hidden}, "head");
-  g.outputs = {ops::linear(g, "head.logits", h, head)};
+  h = ops::linear(g, "head.logits", h, head);
+  if (caps.logits > 0) h = ops::soft_cap(g, "head.soft_cap", h, caps.logits);
+  g.outputs = {h};
   return g;
 }
 

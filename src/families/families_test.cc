@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "core/testing.h"
+#include "families/families_testing.h"
 #include "families/family.h"
 
 namespace bitsmith {
@@ -17,15 +20,18 @@ using ::testing::HasSubstr;
 
 // Four layers, four heads of 8 channels over two kv heads.
 json config_of(const std::string& model_type) {
-  return {{"model_type", model_type},    {"vocab_size", 50},
-          {"hidden_size", 32},           {"intermediate_size", 40},
-          {"num_hidden_layers", 4},      {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},    {"hidden_act", "silu"},
-          {"rms_norm_eps", 1e-5},        {"rope_theta", 10000.0},
-          {"tie_word_embeddings", false}};
+  json config = {{"model_type", model_type},    {"vocab_size", 50},
+                 {"hidden_size", 32},           {"intermediate_size", 40},
+                 {"num_hidden_layers", 4},      {"num_attention_heads", 4},
+                 {"num_key_value_heads", 2},    {"hidden_act", "silu"},
+                 {"rms_norm_eps", 1e-5},        {"rope_theta", 10000.0},
+                 {"tie_word_embeddings", false}};
+  if (model_type.starts_with("gemma")) config.update(testing::gemma_fields(model_type));
+  return config;
 }
 
 const char* const kFamilies[] = {"llama", "mistral", "qwen2", "qwen3"};
+const char* const kGemmas[] = {"gemma", "gemma2", "gemma3_text"};
 
 std::vector<const Node*> nodes_of(const Graph& graph, std::string_view op) {
   std::vector<const Node*> nodes;
@@ -57,7 +63,9 @@ TEST(Families, AreTheOnesTestedHere) {
   for (const Family* family : Registry<Family>::instance().all()) {
     registered.push_back(family->info().id);
   }
-  EXPECT_THAT(registered, ::testing::ElementsAreArray(kFamilies));
+  std::vector<std::string> tested(std::begin(kFamilies), std::end(kFamilies));
+  tested.insert(tested.end(), std::begin(kGemmas), std::end(kGemmas));
+  EXPECT_THAT(registered, ::testing::UnorderedElementsAreArray(tested));
 }
 
 TEST(Families, NameTheParametersLikeTheTensorsInTheFiles) {
@@ -306,9 +314,9 @@ TEST(Families, WhatIsNotUnderstoodIsRefusedByName) {
   json config = config_of("llama");
   config["hidden_act"] = "gelu";
   EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr("hidden_act 'gelu'"));
-  config = config_of("gemma2");
+  config = config_of("gpt2");
   EXPECT_THAT(refusal(ErrorCode::kUnsupported, config),
-              AllOf(HasSubstr("'gemma2'"), HasSubstr("llama, mistral, qwen2, qwen3")));
+              AllOf(HasSubstr("'gpt2'"), HasSubstr("llama, mistral, qwen2, qwen3")));
   const std::pair<const char*, json> fields[] = {{"quantization_config", {{"bits", 4}}},
                                                  {"num_experts", 8},
                                                  {"num_local_experts", 8},
@@ -319,6 +327,7 @@ TEST(Families, WhatIsNotUnderstoodIsRefusedByName) {
                                                  {"residual_multiplier", 0.22},
                                                  {"embedding_multiplier", 12},
                                                  {"attention_multiplier", 0.015},
+                                                 {"use_bidirectional_attention", true},
                                                  {"partial_rotary_factor", 0.5}};
   for (const std::string family : kFamilies) {
     for (const auto& [field, value] : fields) {
@@ -327,6 +336,144 @@ TEST(Families, WhatIsNotUnderstoodIsRefusedByName) {
       EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr(fmt::format("'{}'", field)));
     }
   }
+}
+
+const Node* node_named(const Graph& graph, std::string_view name) {
+  for (const Node& node : graph.nodes) {
+    if (node.name == name) return &node;
+  }
+  return nullptr;
+}
+
+TEST(Gemma, NormsStandWhereTheFamilyHasThem) {
+  for (const std::string family : kGemmas) {
+    SCOPED_TRACE(family);
+    const Graph graph = build_graph(config_of(family));
+    const std::string layer = "model.layers.3.";
+    const bool behind = family != "gemma";
+    EXPECT_EQ(shape_of(graph, layer + "pre_feedforward_layernorm.weight"),
+              behind ? Shape{32} : Shape{});
+    EXPECT_EQ(shape_of(graph, layer + "post_feedforward_layernorm.weight"),
+              behind ? Shape{32} : Shape{});
+    EXPECT_EQ(shape_of(graph, layer + "self_attn.q_norm.weight"),
+              family == "gemma3_text" ? Shape{24} : Shape{});
+    EXPECT_EQ(shape_of(graph, layer + "self_attn.q_proj.weight"), (Shape{96, 32}));
+    EXPECT_EQ(shape_of(graph, layer + "self_attn.o_proj.weight"), (Shape{32, 96}));
+    EXPECT_EQ(graph.find("lm_head.weight"), kNoValue);
+    // Which sum reads what: the layer, or the norm behind it.
+    const Node* sum = node_named(graph, "layers.3.mlp.add");
+    EXPECT_EQ(graph.value(sum->inputs[1]).name,
+              behind ? "layers.3.mlp.post_norm" : "layers.3.mlp.down");
+    EXPECT_EQ(nodes_of(graph, "gelu_tanh").size(), 4U);
+    EXPECT_EQ(family_of(config_of(family)).norm_offset(), 1.0F);
+  }
+  EXPECT_EQ(family_of(config_of("llama")).norm_offset(), 0.0F);
+}
+
+TEST(Gemma, TheTableIsScaledInTheTypeOfTheWeights) {
+  json config = config_of("gemma");
+  config["hidden_size"] = 3072;
+  const auto factor = [&] {
+    return node_named(build_graph(config), "embedding.scale")->number("factor");
+  };
+  EXPECT_FLOAT_EQ(static_cast<float>(factor()), std::sqrt(3072.0F));
+  config["torch_dtype"] = "bfloat16";
+  EXPECT_EQ(factor(), 55.5);  // of 55.4256
+  config["torch_dtype"] = "float16";
+  EXPECT_EQ(factor(), 55.4375);
+  config["dtype"] = "bfloat16";  // transformers 5
+  EXPECT_EQ(factor(), 55.5);
+}
+
+TEST(Gemma, CapsAreThoseOfTheConfigurationOrTheFamily) {
+  json config = config_of("gemma2");
+  const auto caps = [&] {
+    const Graph graph = build_graph(config);
+    const Node* logits = node_named(graph, "head.soft_cap");
+    const auto& attributes = nodes_of(graph, "attention")[0]->attributes;
+    return std::pair(
+        attributes.contains("soft_cap") ? std::get<double>(attributes.at("soft_cap")) : 0,
+        logits == nullptr ? 0 : logits->number("cap"));
+  };
+  EXPECT_EQ(caps(), std::pair(1.5, 2.0));
+  config.erase("attn_logit_softcapping");
+  config["final_logit_softcapping"] = nullptr;
+  EXPECT_EQ(caps(), std::pair(50.0, 0.0));
+  config = config_of("gemma3_text");
+  EXPECT_EQ(caps(), std::pair(0.0, 0.0));
+  config["final_logit_softcapping"] = 30;
+  EXPECT_EQ(caps(), std::pair(0.0, 30.0));
+  config["final_logit_softcapping"] = -1;
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt, config), HasSubstr("'final_logit_softcapping'"));
+}
+
+TEST(Gemma, WindowsAreOnAllLayersButEveryNth) {
+  json config = config_of("gemma2");
+  config.erase("sliding_window_pattern");
+  EXPECT_THAT(windows_of(config), ElementsAre(5, 0, 5, 0));
+  config["_sliding_window_pattern"] = 3;
+  EXPECT_THAT(windows_of(config), ElementsAre(5, 5, 0, 5));
+  config["layer_types"] = {"full_attention", "full_attention", "full_attention",
+                           "sliding_attention"};
+  EXPECT_THAT(windows_of(config), ElementsAre(0, 0, 0, 5));
+  config = config_of("gemma3_text");
+  config.erase("sliding_window_pattern");
+  config["num_hidden_layers"] = 7;
+  EXPECT_THAT(windows_of(config), ElementsAre(5, 5, 5, 5, 5, 0, 5));
+  config.erase("sliding_window");
+  EXPECT_THAT(refusal(ErrorCode::kCorrupt, config), HasSubstr("'sliding_window' is missing"));
+}
+
+TEST(Gemma, LayersWithAWindowRotateByTheirOwnFrequencies) {
+  json config = config_of("gemma3_text");
+  // The second frequency of 12: theta^(-2/24).
+  const auto second = [&](int layer) {
+    const Graph graph = build_graph(config);
+    return node_named(graph, fmt::format("layers.{}.attention.q_rope", layer))
+        ->numbers("frequencies")[1];
+  };
+  EXPECT_NEAR(second(0), std::pow(100.0, -1.0 / 12), 1e-12);
+  EXPECT_NEAR(second(1), std::pow(1e6, -1.0 / 12) / 8, 1e-12);
+  config.erase("rope_local_base_freq");
+  EXPECT_NEAR(second(0), std::pow(1e4, -1.0 / 12), 1e-12);
+  // As transformers 5 writes it.
+  for (const char* field : {"rope_theta", "rope_scaling"}) config.erase(field);
+  config["rope_parameters"] = {
+      {"full_attention", {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 2e6}}},
+      {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 3e4}}}};
+  EXPECT_NEAR(second(0), std::pow(3e4, -1.0 / 12), 1e-12);
+  EXPECT_NEAR(second(1), std::pow(2e6, -1.0 / 12) / 4, 1e-12);
+}
+
+TEST(Gemma, ScoresAreDividedByTheRootOfTheirOwnScalar) {
+  json config = config_of("gemma2");
+  const auto scale = [&] { return nodes_of(build_graph(config), "attention")[0]->number("scale"); };
+  EXPECT_EQ(scale(), 1 / std::sqrt(20.0));
+  config.erase("query_pre_attn_scalar");
+  EXPECT_EQ(scale(), 1.0 / 16);
+  config = config_of("gemma");
+  EXPECT_EQ(scale(), 1 / std::sqrt(24.0));
+}
+
+TEST(Gemma, WhatIsNotUnderstoodIsRefusedByName) {
+  for (const std::string family : kGemmas) {
+    json config = config_of(family);
+    config.erase("head_dim");
+    EXPECT_THAT(refusal(ErrorCode::kCorrupt, config), HasSubstr("'head_dim' is missing"));
+    config = config_of(family);
+    config["hidden_activation"] = "relu";
+    EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr("activation 'relu'"));
+    config.erase("hidden_activation");
+    config["hidden_act"] = "silu";
+    EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr("activation 'silu'"));
+    config["hidden_act"] = "gelu";  // Gemma's first configurations
+    build_graph(config);
+    config["use_bidirectional_attention"] = true;
+    EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr("use_bidirectional_attention"));
+  }
+  json config = config_of("gemma");
+  config["final_logit_softcapping"] = 30;
+  EXPECT_THAT(refusal(ErrorCode::kUnsupported, config), HasSubstr("'final_logit_softcapping'"));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 
 namespace bitsmith {
 
-Graph build_graph(const nlohmann::json& config) {
+const Family& family_of(const nlohmann::json& config) {
   const Config fields(config);
   const std::string type = fields.text("model_type");
   const Family* family = Registry<Family>::instance().find(type);
@@ -15,7 +15,9 @@ Graph build_graph(const nlohmann::json& config) {
          "config.json: model_type '{}' is not supported; supported are: {}", type,
          fmt::join(known, ", "));
   }
-  return family->build(config);
+  return *family;
 }
+
+Graph build_graph(const nlohmann::json& config) { return family_of(config).build(config); }
 
 }  // namespace bitsmith

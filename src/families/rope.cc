@@ -128,6 +128,23 @@ void divide_by_factors(const Config& scaling, std::vector<double>& frequencies) 
 
 }  // namespace
 
+nlohmann::json rope_config(const nlohmann::json& config, bool sliding) {
+  nlohmann::json result = config;
+  const char* kind = sliding ? "sliding_attention" : "full_attention";
+  const auto all = config.find("rope_parameters");
+  if (all != config.end() && all->is_object() && all->contains(kind)) {
+    result["rope_parameters"] = (*all)[kind];
+    result.erase("rope_scaling");
+    result.erase("rope_theta");
+  } else if (sliding) {
+    for (const char* field : {"rope_parameters", "rope_scaling"}) result.erase(field);
+    result["rope_theta"] = Config(config).positive_or("rope_local_base_freq", 1e4);
+    return result;
+  }
+  if (!Config(result).has("rope_theta")) result["rope_theta"] = sliding ? 1e4 : 1e6;
+  return result;
+}
+
 RopeParameters read_rope(const Config& config, int64_t head_dim) {
   static const nlohmann::json kNone = nlohmann::json::object();
   const bool both = config.has("rope_parameters") && config.has("rope_scaling");

@@ -17,4 +17,10 @@ struct RopeParameters {
 // which GGUF files keep; others, and fields unknown here, are kUnsupported by name.
 RopeParameters read_rope(const Config& config, int64_t head_dim);
 
+// Gemma 3's layers with a sliding window have frequencies of their own. The configuration with the
+// rotary fields of one kind of layers: `rope_local_base_freq` beside `rope_theta` + `rope_scaling`,
+// which are those of the others (transformers 4), or `rope_parameters` for each kind
+// (transformers 5). Where nothing is stated, the bases are 1e4 for sliding layers, 1e6 for others.
+nlohmann::json rope_config(const nlohmann::json& config, bool sliding);
+
 }  // namespace bitsmith

@@ -16,11 +16,37 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::array<std::string_view, 3> kArchitectures = {"llama", "qwen2", "qwen3"};
+// An architecture and the model_type that its files are read as.
+struct Architecture {
+  std::string_view name;
+  std::string_view model_type;
+};
+constexpr std::array<Architecture, 6> kArchitectures = {{{"llama", "llama"},
+                                                         {"qwen2", "qwen2"},
+                                                         {"qwen3", "qwen3"},
+                                                         {"gemma", "gemma"},
+                                                         {"gemma2", "gemma2"},
+                                                         {"gemma3", "gemma3_text"}}};
+
+bool is_gemma(std::string_view architecture) { return architecture.starts_with("gemma"); }
+
+// Every n-th layer is without a window where llama.cpp knows no other n; 0: layers have none.
+int64_t window_period(std::string_view architecture) {
+  return architecture == "gemma2" ? 2 : architecture == "gemma3" ? 6 : 0;
+}
+
+// By whose root llama.cpp divides scores: the head dimension, but in the largest models of Gemma 2
+// and 3, which it knows by their number of layers.
+int64_t query_scalar(std::string_view architecture, int64_t layers, int64_t hidden, int64_t heads,
+                     int64_t head_dim) {
+  const bool largest =
+      (architecture == "gemma2" && layers == 46) || (architecture == "gemma3" && layers == 62);
+  return largest ? hidden / heads : head_dim;
+}
 
 // What may follow "<architecture>." in a key. Those without a field here change nothing that
 // bitsmith computes, or are checked below.
-constexpr std::array<std::string_view, 24> kKeys = {"context_length",
+constexpr std::array<std::string_view, 28> kKeys = {"context_length",
                                                     "embedding_length",
                                                     "block_count",
                                                     "feed_forward_length",
@@ -32,8 +58,12 @@ constexpr std::array<std::string_view, 24> kKeys = {"context_length",
                                                     "attention.layer_norm_rms_epsilon",
                                                     "attention.layer_norm_epsilon",
                                                     "attention.sliding_window",
+                                                    "attention.sliding_window_pattern",
+                                                    "attn_logit_softcapping",
+                                                    "final_logit_softcapping",
                                                     "rope.dimension_count",
                                                     "rope.freq_base",
+                                                    "rope.freq_base_swa",
                                                     "rope.scale_linear",
                                                     "rope.scaling.type",
                                                     "rope.scaling.factor",
@@ -152,6 +182,34 @@ void check_heads(const Gguf& gguf, const Keys& keys, int64_t head_dim) {
   }
 }
 
+// What only Gemma's configurations have. `config` holds what all have.
+void add_gemma_fields(const std::string& architecture, const Keys& keys, json& config) {
+  config.erase("hidden_act");
+  config["hidden_activation"] = "gelu_pytorch_tanh";
+  const int64_t period = window_period(architecture);
+  if (period == 0) return;
+  config["query_pre_attn_scalar"] =
+      query_scalar(architecture, config["num_hidden_layers"], config["hidden_size"],
+                   config["num_attention_heads"], config["head_dim"]);
+  const auto copy = [&](const char* key, const char* field) {
+    if (const auto value = keys.number(key)) config[field] = *value;
+  };
+  copy("attn_logit_softcapping", "attn_logit_softcapping");
+  copy("final_logit_softcapping", "final_logit_softcapping");
+  const int64_t usual = architecture == "gemma2" ? 4096 : 0;  // as in llama.cpp
+  const int64_t window = keys.integer("attention.sliding_window").value_or(usual);
+  if (window > 0) config["sliding_window"] = window;
+  config["sliding_window_pattern"] =
+      window > 0 ? keys.integer("attention.sliding_window_pattern").value_or(period) : 1;
+  if (architecture != "gemma3") return;
+  config["rope_local_base_freq"] = keys.number("rope.freq_base_swa").value_or(10000.0);
+}
+
+const Architecture* find_architecture(std::string_view name) {
+  const auto* found = std::ranges::find(kArchitectures, name, &Architecture::name);
+  return found == kArchitectures.end() ? nullptr : found;
+}
+
 }  // namespace
 
 std::string gguf_architecture(const Gguf& gguf) {
@@ -162,10 +220,12 @@ std::string gguf_architecture(const Gguf& gguf) {
 
 json config_from_gguf(const Gguf& gguf) {
   const std::string architecture = gguf_architecture(gguf);
-  if (std::ranges::find(kArchitectures, architecture) == kArchitectures.end()) {
+  const Architecture* known = find_architecture(architecture);
+  if (known == nullptr) {
     fail(ErrorCode::kUnsupported,
-         "'{}': architecture {} is not supported; supported are llama, qwen2, qwen3", gguf.file,
-         quoted_name(architecture));
+         "'{}': architecture {} is not supported; supported are llama, qwen2, qwen3, gemma, "
+         "gemma2, gemma3",
+         gguf.file, quoted_name(architecture));
   }
   const Keys keys(gguf);
   keys.refuse_unknown();
@@ -175,7 +235,7 @@ json config_from_gguf(const Gguf& gguf) {
   const int64_t head_dim = keys.integer("attention.key_length").value_or(hidden / heads);
   check_heads(gguf, keys, head_dim);
 
-  json config = {{"model_type", architecture},
+  json config = {{"model_type", known->model_type},
                  {"vocab_size", embedding_rows(gguf)},
                  {"hidden_size", hidden},
                  {"num_hidden_layers", keys.required("block_count")},
@@ -195,7 +255,10 @@ json config_from_gguf(const Gguf& gguf) {
   if (const auto length = keys.integer("context_length")) {
     config["max_position_embeddings"] = *length;
   }
-  if (const auto window = keys.integer("attention.sliding_window"); window && *window > 0) {
+  const auto window = keys.integer("attention.sliding_window");
+  if (is_gemma(architecture)) {
+    add_gemma_fields(architecture, keys, config);
+  } else if (window && *window > 0) {
     config["sliding_window"] = *window;
     if (architecture == "llama") config["model_type"] = "mistral";
   }
@@ -278,15 +341,90 @@ int64_t head_dim_of(const json& json_config) {
 std::string gguf_architecture(const json& config) {
   const std::string type = Config(config).text("model_type");
   if (type == "mistral") return "llama";
-  if (std::ranges::find(kArchitectures, type) == kArchitectures.end()) {
+  const auto* found = std::ranges::find(kArchitectures, type, &Architecture::model_type);
+  if (found == kArchitectures.end()) {
     fail(ErrorCode::kUnsupported,
-         "model_type {} cannot be written as GGUF; llama, mistral, qwen2 and qwen3 can",
+         "model_type {} cannot be written as GGUF; llama, mistral, qwen2, qwen3, gemma, gemma2 and "
+         "gemma3_text can",
          quoted_name(type));
   }
-  return type;
+  return std::string(found->name);
 }
 
-GgufMetadata config_to_gguf(const json& json_config) {
+namespace {
+
+// The rotary fields of layers without a window are those that files have.
+json with_main_rope(const json& config) {
+  return config.value("model_type", "") == "gemma3_text" ? rope_config(config, false) : config;
+}
+
+// What Gemma's files hold beside the keys of all. The configuration has been read by its family.
+void add_gemma_keys(const json& json_config, const std::string& architecture,
+                    GgufMetadata& metadata) {
+  const Config config(json_config);
+  const std::string prefix = architecture + ".";
+  const auto refuse = [&](bool refused, std::string_view what) {
+    if (!refused) return;
+    fail(ErrorCode::kUnsupported, "{}, which GGUF cannot express for model_type '{}'", what,
+         config.text("model_type"));
+  };
+  refuse(!config.flag_or("tie_word_embeddings", true), "its head has a matrix of its own");
+  refuse(config.flag_or("attention_bias", false) || config.flag_or("mlp_bias", false),
+         "its layers have biases");
+  const std::string rope = rope_type_of(with_main_rope(json_config));
+  refuse(rope != "default" && rope != "linear", fmt::format("it has the rope type '{}'", rope));
+  const int64_t period = window_period(architecture);
+  if (period == 0) return;
+
+  const int64_t layers = config.size("num_hidden_layers");
+  const int64_t scalar = query_scalar(architecture, layers, config.size("hidden_size"),
+                                      config.size("num_attention_heads"), head_dim_of(json_config));
+  refuse(config.positive_or("query_pre_attn_scalar", 256) != static_cast<double>(scalar),
+         fmt::format("query_pre_attn_scalar is not {}", scalar));
+  // The pattern is a number in files: of the family, or the first that fits.
+  std::vector<int64_t> windows;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    windows.push_back(periodic_window(config, layer, period));
+  }
+  const auto fits = [&](int64_t n) {
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      if ((windows[static_cast<size_t>(layer)] > 0) != ((layer + 1) % n != 0)) return false;
+    }
+    return true;
+  };
+  int64_t pattern = period;
+  if (!fits(pattern)) {
+    for (pattern = 1; pattern <= layers + 1 && !fits(pattern);) ++pattern;
+  }
+  refuse(pattern > layers + 1, "its sliding windows are not on all layers but every n-th");
+  if (pattern > 1) {
+    metadata.emplace_back(prefix + "attention.sliding_window",
+                          static_cast<uint32_t>(config.size("sliding_window")));
+  }
+  if (pattern != period) {
+    metadata.emplace_back(prefix + "attention.sliding_window_pattern",
+                          static_cast<uint32_t>(pattern));
+  }
+  const auto put_cap = [&](const char* field, bool needed, double usual) {
+    const double cap = config.json().contains(field) ? config.number_or(field, 0) : usual;
+    refuse(needed && cap == 0, fmt::format("it has no {}", field));
+    if (cap != 0) metadata.emplace_back(prefix + field, static_cast<float>(cap));
+  };
+  const bool gemma2 = architecture == "gemma2";
+  put_cap("attn_logit_softcapping", gemma2, gemma2 ? 50 : 0);
+  put_cap("final_logit_softcapping", gemma2, gemma2 ? 30 : 0);
+  if (gemma2) return;
+  refuse(config.has("attn_logit_softcapping"), "it has attn_logit_softcapping");
+  const json local = rope_config(json_config, true);
+  refuse(rope_type_of(local) != "default", "it scales the frequencies of layers with a window");
+  metadata.emplace_back(prefix + "rope.freq_base_swa",
+                        static_cast<float>(rope_theta_of(Config(local))));
+}
+
+}  // namespace
+
+GgufMetadata config_to_gguf(const json& original) {
+  const json json_config = with_main_rope(original);
   const Config config(json_config);
   refuse_windows(config);
   const std::string architecture = gguf_architecture(json_config);
@@ -315,10 +453,12 @@ GgufMetadata config_to_gguf(const json& json_config) {
     put("attention.sliding_window", config.size("sliding_window"));
   }
   add_rope_scaling(json_config, prefix, metadata);
+  if (is_gemma(architecture)) add_gemma_keys(original, architecture, metadata);
   return metadata;
 }
 
-std::vector<float> rope_factors_of(const json& json_config) {
+std::vector<float> rope_factors_of(const json& original) {
+  const json json_config = with_main_rope(original);
   const std::string type = rope_type_of(json_config);
   if (type != "llama3" && type != "factors") return {};
   const Config config(json_config);

@@ -13,13 +13,15 @@ namespace bitsmith {
 std::string gguf_architecture(const Gguf& gguf);
 
 // The config.json that src/families understands. Architectures: llama (Llama and Mistral), qwen2,
-// qwen3; others are kUnsupported by name, as is every key of the architecture that is not known.
-// Numbers in float32 become the shortest decimal that rounds to them: 1e-06, as Hugging Face wrote
-// it. Factors of rotary frequencies (tensor "rope_freqs.weight") become rope type "factors".
+// qwen3, gemma, gemma2, gemma3; others are kUnsupported by name, as is every key of the
+// architecture that is not known. Numbers in float32 become the shortest decimal that rounds to
+// them: 1e-06, as Hugging Face wrote it. Factors of rotary frequencies (tensor "rope_freqs.weight")
+// become rope type "factors".
 nlohmann::json config_from_gguf(const Gguf& gguf);
 
 // The way back: "general.architecture" and the architecture's keys. Families: llama, mistral,
-// qwen2, qwen3; others are kUnsupported by name. llama.cpp does not use Mistral's sliding window.
+// qwen2, qwen3, gemma, gemma2, gemma3_text; others are kUnsupported by name, as is what llama.cpp
+// takes from no key. It does not use Mistral's sliding window.
 GgufMetadata config_to_gguf(const nlohmann::json& config);
 
 // The architecture that config_to_gguf writes.

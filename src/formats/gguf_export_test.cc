@@ -1,12 +1,16 @@
 // Models written as GGUF and read back.
 #include "formats/gguf_export.h"
 
+#include <set>
+
 #include "codecs/codec_testing.h"
+#include "families/families_testing.h"
 #include "families/family.h"
 #include "families/rope.h"
 #include "formats/formats_test_support.h"
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
+#include "formats/random_folder_testing.h"
 
 namespace bitsmith {
 namespace {
@@ -37,6 +41,14 @@ json config_of(const std::string& family) {
           {"intermediate_size", 96},  {"num_hidden_layers", 2}, {"num_attention_heads", 4},
           {"num_key_value_heads", 2}, {"hidden_act", "silu"},   {"max_position_embeddings", 16},
           {"rms_norm_eps", 1e-05},    {"rope_theta", 5e5},      {"tie_word_embeddings", false}};
+}
+
+// Files know no other scale of scores.
+json gemma_config(const std::string& family) {
+  json config = config_of(family);
+  config.update(testing::gemma_fields(family));
+  if (family != "gemma") config["query_pre_attn_scalar"] = 24;
+  return config;
 }
 
 GgufExport nearest(const std::string& codec) {
@@ -93,6 +105,127 @@ TEST(GgufExport, EveryFamilyComesBack) {
   config = config_of("mistral");
   config["sliding_window"] = 8;
   expect_comes_back(config);
+}
+
+TEST(GgufExport, GemmasComeBack) {
+  for (const std::string family : {"gemma", "gemma2", "gemma3_text"}) {
+    json config = gemma_config(family);
+    expect_comes_back(config);
+    config.erase("sliding_window_pattern");
+    config["num_hidden_layers"] = 7;
+    expect_comes_back(config);
+    if (family == "gemma") continue;
+    config["sliding_window_pattern"] = 1;  // no window
+    expect_comes_back(config);
+    config.erase("sliding_window_pattern");
+    config["layer_types"] = std::vector<std::string>(7, "sliding_attention");
+    config["layer_types"][3] = "full_attention";
+    expect_comes_back(config);
+  }
+  json config = gemma_config("gemma3_text");
+  config["final_logit_softcapping"] = 30;
+  expect_comes_back(config);
+  // The largest models have another scale of scores, which llama.cpp knows by their layers.
+  config = gemma_config("gemma2");
+  config["num_hidden_layers"] = 46;
+  config["query_pre_attn_scalar"] = 16;
+  expect_comes_back(config);
+}
+
+TEST(GgufExport, GemmasNormsAndNamesAreThoseOfLlamaCpp) {
+  const TemporaryFolder folder;
+  testing::write_random_folder(folder / "m", gemma_config("gemma3_text"));
+  const Model model = open_model(folder / "m");
+  export_gguf(folder / "m.gguf", model, nearest(""));
+  const GgufFiles files = open_gguf_files(folder / "m.gguf");
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : files.gguf.tensors) {
+    if (name.starts_with("blk.1.")) names.insert(name.substr(6));
+  }
+  EXPECT_THAT(names, ::testing::ElementsAre(
+                         "attn_k.weight", "attn_k_norm.weight", "attn_norm.weight",
+                         "attn_output.weight", "attn_q.weight", "attn_q_norm.weight",
+                         "attn_v.weight", "ffn_down.weight", "ffn_gate.weight", "ffn_norm.weight",
+                         "ffn_up.weight", "post_attention_norm.weight", "post_ffw_norm.weight"));
+  // 1 + w, in float32, of the w that the folder holds in bf16.
+  const auto mapped = MappedFile(folder / "m/model.safetensors");
+  const Safetensors stored = read_safetensors(mapped.bytes(), "m");
+  const auto numbers = [&](const std::string& name) {
+    const SafetensorsTensor& t = stored.tensors.at("model.layers.1." + name + ".weight");
+    std::vector<float> values;
+    for (size_t at = 0; at < t.bytes.size(); at += 2) {
+      uint16_t bits;
+      std::memcpy(&bits, t.bytes.data() + at, 2);
+      values.push_back(bf16_to_float(bits));
+    }
+    return values;
+  };
+  for (const auto& [ours, theirs] :
+       {std::pair("input_layernorm", "attn_norm"), std::pair("self_attn.q_norm", "attn_q_norm"),
+        std::pair("post_attention_layernorm", "post_attention_norm"),
+        std::pair("pre_feedforward_layernorm", "ffn_norm"),
+        std::pair("post_feedforward_layernorm", "post_ffw_norm")}) {
+    std::vector<float> expected = numbers(ours);
+    for (float& w : expected) w += 1.0F;
+    const GgufTensor& t = files.gguf.tensors.at(fmt::format("blk.1.{}.weight", theirs));
+    EXPECT_EQ(t.type->name, "F32");
+    ASSERT_EQ(t.bytes.size(), 4 * expected.size());
+    EXPECT_EQ(std::memcmp(t.bytes.data(), expected.data(), t.bytes.size()), 0) << ours;
+  }
+  // q and k are not permuted.
+  const GgufTensor& q = files.gguf.tensors.at("blk.1.attn_q.weight");
+  const SafetensorsTensor& w = stored.tensors.at("model.layers.1.self_attn.q_proj.weight");
+  EXPECT_TRUE(std::ranges::equal(q.bytes, w.bytes));
+  EXPECT_EQ(files.gguf.number("gemma3.rope.freq_base"), 1e6);
+  EXPECT_EQ(files.gguf.number("gemma3.rope.freq_base_swa"), 100.0);
+  EXPECT_EQ(files.gguf.number("gemma3.rope.scaling.factor"), 8.0);
+  EXPECT_EQ(files.gguf.integer("gemma3.attention.sliding_window"), 5);
+  EXPECT_EQ(files.gguf.integer("gemma3.attention.key_length"), 24);
+}
+
+TEST(GgufExport, RefusesGemmasThatLlamaCppCannotRun) {
+  const TemporaryFolder folder;
+  const auto refusal = [&](const std::string& family, const json& changes) {
+    json config = gemma_config(family);
+    config.update(changes);
+    const RandomModel model(config);
+    return error_of(ErrorCode::kUnsupported,
+                    [&] { export_gguf(folder / "m", model.model, nearest("")); });
+  };
+  EXPECT_THAT(refusal("gemma2", {{"query_pre_attn_scalar", 20}}),
+              HasSubstr("query_pre_attn_scalar is not 24"));
+  EXPECT_THAT(refusal("gemma2", {{"attn_logit_softcapping", nullptr}}),
+              HasSubstr("no attn_logit_softcapping"));
+  EXPECT_THAT(refusal("gemma3_text", {{"attn_logit_softcapping", 50}}),
+              HasSubstr("has attn_logit_softcapping"));
+  EXPECT_THAT(refusal("gemma", {{"tie_word_embeddings", false}}), HasSubstr("of its own"));
+  EXPECT_THAT(refusal("gemma", {{"attention_bias", true}}), HasSubstr("biases"));
+  json types = std::vector<std::string>(5, "sliding_attention");
+  types[1] = types[2] = "full_attention";
+  EXPECT_THAT(refusal("gemma3_text", {{"num_hidden_layers", 5}, {"layer_types", types}}),
+              HasSubstr("not on all layers but every n-th"));
+}
+
+// Spaces of user-defined tokens are visible in tokenizer.model and not in GGUF.
+TEST(GgufExport, GemmasTokensComeBack) {
+  const TemporaryFolder folder;
+  json config = gemma_config("gemma");
+  config["vocab_size"] = testing::write_gemma_tokenizer(folder / "m");
+  testing::write_random_folder(folder / "m", config);
+  const Model original = open_model(folder / "m");
+  export_gguf(folder / "m.gguf", original, nearest(""));
+  const GgufFiles files = open_gguf_files(folder / "m.gguf");
+  const GgufArray* tokens = files.gguf.array("tokenizer.ggml.tokens");
+  EXPECT_EQ(tokens->strings[tokens->count - 3], "  ");
+  EXPECT_EQ(files.gguf.flag("tokenizer.ggml.add_space_prefix"), false);
+  EXPECT_EQ(files.gguf.flag("tokenizer.ggml.add_bos_token"), true);
+  const auto before = make_tokenizer(original.tokenizer_files);
+  const auto after = make_tokenizer(open_model(folder / "m.gguf").tokenizer_files);
+  for (const std::string text : {"", " ", "Once upon a time,  there was", "a     b\n\n\nc",
+                                 "Fran\u00e7ois \u2014 42 \u03b1\t\x01<start_of_turn>x"}) {
+    EXPECT_EQ(after->encode(text, true), before->encode(text, true)) << text;
+    EXPECT_EQ(after->decode(after->encode(text, false)), text);
+  }
 }
 
 TEST(GgufExport, ScaledRotationsComeBack) {

@@ -18,6 +18,12 @@ struct Name {
 constexpr std::array<Name, 3> kOutside = {
     {{"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}}};
 
+// Gemma 2 and 3 have norms behind layers, and name the one behind attention as others name the one
+// in front of the MLP.
+constexpr std::array<Name, 3> kPostNorms = {{{"post_attention_layernorm", "post_attention_norm"},
+                                             {"pre_feedforward_layernorm", "ffn_norm"},
+                                             {"post_feedforward_layernorm", "post_ffw_norm"}}};
+
 constexpr std::array<Name, 11> kLayer = {{{"input_layernorm", "attn_norm"},
                                           {"post_attention_layernorm", "ffn_norm"},
                                           {"self_attn.q_proj", "attn_q"},
@@ -38,8 +44,7 @@ std::string_view find(const std::array<Name, kCount>& names, std::string_view na
 
 }  // namespace
 
-std::optional<std::string> gguf_tensor_name(std::string_view name,
-                                            std::string_view /*architecture*/) {
+std::optional<std::string> gguf_tensor_name(std::string_view name, std::string_view architecture) {
   constexpr std::string_view kLayers = "model.layers.";
   const size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
@@ -54,7 +59,10 @@ std::optional<std::string> gguf_tensor_name(std::string_view name,
   stem.remove_prefix(kLayers.size());
   const size_t digits = std::min(stem.find_first_not_of("0123456789"), stem.size());
   if (digits == 0 || digits == stem.size() || stem[digits] != '.') return std::nullopt;
-  const std::string_view other = find(kLayer, stem.substr(digits + 1));
+  const std::string_view part = stem.substr(digits + 1);
+  const bool post_norms = architecture == "gemma2" || architecture == "gemma3";
+  std::string_view other = post_norms ? find(kPostNorms, part) : "";
+  if (other.empty()) other = find(kLayer, part);
   if (other.empty()) return std::nullopt;
   return fmt::format("blk.{}.{}{}", stem.substr(0, digits), other, ending);
 }

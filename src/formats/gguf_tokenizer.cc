@@ -7,7 +7,9 @@
 #include "core/error.h"
 #include "formats/json_text.h"
 #include "text/gguf_words.h"
+#include "text/normalizer.h"
 #include "text/sentencepiece_file.h"
+#include "text/sentencepiece_model.h"
 #include "text/tokenizer_config.h"
 
 namespace bitsmith {
@@ -107,7 +109,9 @@ TokenizerFiles sentencepiece_files(const Gguf& gguf) {
   json& added = config["added_tokens_decoder"] = json::object();
   for (size_t id = 0; id < vocabulary.tokens.size(); ++id) {
     const PieceType type = vocabulary.types[id];
-    file.pieces.push_back({std::string(vocabulary.tokens[id]), vocabulary.scores[id], type});
+    std::string piece(vocabulary.tokens[id]);
+    if (type == PieceType::kUserDefined) text::replace_all(piece, " ", text::kVisibleSpace);
+    file.pieces.push_back({std::move(piece), vocabulary.scores[id], type});
     file.byte_fallback |= type == PieceType::kByte;
     const bool special = type == PieceType::kControl || type == PieceType::kUnknown;
     if (special && !vocabulary.tokens[id].empty()) {

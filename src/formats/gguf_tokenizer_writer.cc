@@ -9,7 +9,9 @@
 #include "formats/json_text.h"
 #include "text/gguf_words.h"
 #include "text/model.h"
+#include "text/normalizer.h"
 #include "text/sentencepiece_file.h"
+#include "text/sentencepiece_model.h"
 #include "text/tokenizer_config.h"
 
 namespace bitsmith {
@@ -71,6 +73,15 @@ std::string file_of(const TokenizerFiles& files, const char* name) {
   return found == files.end() ? std::string() : found->second;
 }
 
+// llama.cpp looks for user-defined tokens in the text as it is, where spaces are not yet visible.
+void hide_spaces_of_user_defined(Vocabulary& vocabulary) {
+  for (Vocabulary::Token& token : vocabulary.tokens) {
+    if (token.type == PieceType::kUserDefined) {
+      text::replace_all(token.content, text::kVisibleSpace, " ");
+    }
+  }
+}
+
 void put_vocabulary(const Vocabulary& vocabulary, bool scores, GgufMetadata& metadata) {
   std::vector<std::string> contents;
   std::vector<float> values;
@@ -130,6 +141,7 @@ GgufMetadata from_sentencepiece(const TokenizerFiles& files, int64_t vocab_size)
   const text::TokenizerConfig config =
       text::parse_tokenizer_config(file_of(files, "tokenizer_config.json"));
   for (const text::AddedToken& token : config.added_tokens) vocabulary.add(token);
+  hide_spaces_of_user_defined(vocabulary);
   vocabulary.fill(vocab_size);
   GgufMetadata metadata = {{"tokenizer.ggml.model", std::string("llama")},
                            {"tokenizer.ggml.pre", std::string("default")}};
@@ -232,6 +244,9 @@ std::optional<bool> space_prefix(const json& tokenizer) {
     }
   }
   for (const json* step : steps_of(field(tokenizer, "pre_tokenizer"), "pretokenizers")) {
+    // Gemma's cuts at spaces, none of which the normalizer has left.
+    const json& pattern = field(field(*step, "pattern"), "String");
+    if (type_of(*step) == "Split" && pattern == " ") continue;
     if (type_of(*step) != "Metaspace") return std::nullopt;
     const json& scheme = field(*step, "prepend_scheme");
     prefix |= !(scheme.is_string() && scheme.get<std::string>() == "never");
@@ -271,6 +286,7 @@ GgufMetadata from_byte_fallback(const TokenizerFiles& files, const json& tokeniz
       },
       vocabulary);
   score_by_merges(field(tokenizer, "model"), vocabulary);
+  hide_spaces_of_user_defined(vocabulary);
   vocabulary.fill(vocab_size);
   GgufMetadata metadata = {{"tokenizer.ggml.model", std::string("llama")},
                            {"tokenizer.ggml.pre", std::string("default")}};

@@ -236,6 +236,15 @@ CodedTensor coded_tensor(const Value& value, const Located& located) {
   return {value.name, value.shape, Scheme(codec, json::object()), tensor.bytes};
 }
 
+// A norm's gains, of a file that holds them minus `offset`.
+CodedTensor add_offset(const CodedTensor& stored, float offset, ByteBuffers& buffers) {
+  std::vector<float> gains = stored.decode_all();
+  for (float& gain : gains) gain += offset;
+  const auto bytes = std::as_bytes(std::span(gains));
+  buffers.push_back(std::make_shared<const std::vector<std::byte>>(bytes.begin(), bytes.end()));
+  return {stored.name, stored.shape, Scheme("f32", json::object()), *buffers.back()};
+}
+
 // Tensors that carry no knowledge: constants that some versions of transformers saved.
 bool is_harmless(std::string_view name) {
   constexpr std::array<std::string_view, 4> kEndings = {
@@ -292,6 +301,7 @@ Model open_huggingface(const fs::path& folder) {
     touched.push_back(found->second.tensor);
     return found->second.tensor;
   };
+  const float norm_offset = family_of(model.config).norm_offset();
   for (const ValueId id : model.graph.parameters()) {
     const Value& value = model.graph.value(id);
     if (reader != nullptr && value.shape.size() == 2 && value.name.ends_with(".weight")) {
@@ -309,7 +319,11 @@ Model open_huggingface(const fs::path& folder) {
     }
     const Located& located = locate(shards, value.name, model.config, folder);
     used.insert(located.tensor);
-    model.parameters.emplace(value.name, coded_tensor(value, located));
+    CodedTensor tensor = coded_tensor(value, located);
+    if (value.role == "norm" && norm_offset != 0) {
+      tensor = add_offset(tensor, norm_offset, model.buffers);
+    }
+    model.parameters.emplace(value.name, std::move(tensor));
   }
   for (const auto& [name, located] : shards.tensors) {
     const bool tied_head = name == kHead && tied(model.config) == true;

@@ -36,6 +36,7 @@ struct Planned {
   bool packed = false;
   DType dtype = DType::kF32;  // of one that is not packed
   bool as_it_is = false;
+  float offset = 0;    // what the file's numbers lack, see Family::norm_offset()
   std::string reason;  // why a coded matrix becomes numbers
 };
 
@@ -99,6 +100,22 @@ DType dense_dtype(const std::string& name) {
   if (name == "f16") return DType::kF16;
   if (name == "bf16") return DType::kBF16;
   fail(ErrorCode::kInvalidArgument, "'{}' is not f32, f16 or bf16", name);
+}
+
+// The numbers that a file holds in the place of a norm's gains.
+std::vector<float> without_offset(const CodedTensor& tensor, float offset) {
+  std::vector<float> numbers = tensor.decode_all();
+  for (float& x : numbers) x -= offset;
+  return numbers;
+}
+
+// float32 if `wanted` does not hold all numbers.
+DType holding_dtype(const std::vector<float>& numbers, DType wanted) {
+  const bool held = std::ranges::all_of(numbers, [&](float x) {
+    return (wanted == DType::kBF16 ? bf16_to_float(float_to_bf16(x))
+                                   : f16_to_float(float_to_f16(x))) == x;
+  });
+  return held ? wanted : DType::kF32;
 }
 
 // GGUF keeps divisors of frequencies, which transformers does not know: those of Llama 3 are made
@@ -177,9 +194,11 @@ class Export {
       for (const std::string& name : layers) candidates.push_back(&model.parameter(name));
       writer_ = Registry<FolderFormat>::instance().get(options.format).writer(candidates);
     }
+    const float norm_offset = family_of(model.config).norm_offset();
     for (const ValueId id : model.graph.parameters()) {
       const CodedTensor& tensor = model.parameter(model.graph.value(id).name);
-      plans_.push_back(plan(tensor, layers.contains(tensor.name)));
+      const float offset = model.graph.value(id).role == "norm" ? norm_offset : 0;
+      plans_.push_back(plan(tensor, layers.contains(tensor.name), offset));
       if (plans_.back().packed) {
         packed_.push_back(&tensor);
       } else if (tensor.shape.size() == 2 &&
@@ -210,9 +229,15 @@ class Export {
   }
 
  private:
-  Planned plan(const CodedTensor& tensor, bool layer) const {
+  Planned plan(const CodedTensor& tensor, bool layer, float offset) const {
     Planned planned;
     planned.tensor = &tensor;
+    if (offset != 0) {
+      planned.offset = offset;
+      planned.dtype = holding_dtype(without_offset(tensor, offset), plans_.front().dtype);
+      planned.reason = fmt::format("the format holds gains minus {}", offset);
+      return planned;
+    }
     const std::optional<DType> own = own_dtype(tensor);
     planned.as_it_is = own.has_value();
     planned.dtype = own ? *own : dense_dtype(options_.dense);
@@ -267,7 +292,7 @@ class Export {
     config.erase("dtype");
     if (!config.contains("architectures")) {
       const auto type = config["model_type"].get<std::string>();
-      std::string name = type;
+      std::string name = type.substr(0, type.find("_text"));
       name[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(name[0])));
       config["architectures"] = {name + "ForCausalLM"};
     }
@@ -306,6 +331,8 @@ class Export {
         for (const FolderTensor& part : writer_->pack(*p.tensor)) {
           writer.append(part.entry.name, part.bytes);
         }
+      } else if (p.offset != 0) {
+        write_as(without_offset(*p.tensor, p.offset), p, writer);
       } else if (p.as_it_is) {
         writer.append(p.tensor->name, p.tensor->bytes);
       } else {
@@ -319,21 +346,25 @@ class Export {
   static void write_numbers(const Planned& p, SafetensorsWriter& writer) {
     const MatrixShape shape = p.tensor->matrix();
     std::vector<float> numbers;
-    std::vector<uint16_t> halves;
     for (int64_t row = 0; row < shape.rows; row += kRows) {
       const int64_t count = std::min(kRows, shape.rows - row);
       numbers.resize(static_cast<size_t>(count * shape.cols));
       p.tensor->decode(row, count, numbers.data());
-      if (p.dtype == DType::kF32) {
-        writer.append(p.tensor->name, std::as_bytes(std::span(numbers)));
-        continue;
-      }
-      halves.clear();
-      for (const float x : numbers) {
-        halves.push_back(p.dtype == DType::kF16 ? float_to_f16(x) : float_to_bf16(x));
-      }
-      writer.append(p.tensor->name, std::as_bytes(std::span(halves)));
+      write_as(numbers, p, writer);
     }
+  }
+
+  static void write_as(const std::vector<float>& numbers, const Planned& p,
+                       SafetensorsWriter& writer) {
+    if (p.dtype == DType::kF32) {
+      writer.append(p.tensor->name, std::as_bytes(std::span(numbers)));
+      return;
+    }
+    std::vector<uint16_t> halves;
+    for (const float x : numbers) {
+      halves.push_back(p.dtype == DType::kF16 ? float_to_f16(x) : float_to_bf16(x));
+    }
+    writer.append(p.tensor->name, std::as_bytes(std::span(halves)));
   }
 
   void compare(const Model& written) {
@@ -342,7 +373,7 @@ class Export {
       const double error = relative_error(*p.tensor, other);
       report_.tensors.push_back(
           {p.tensor->name, p.tensor->scheme.label(), other.scheme.label(), error});
-      const bool exact = p.packed || p.as_it_is || p.dtype == DType::kF32;
+      const bool exact = p.packed || p.as_it_is || (p.dtype == DType::kF32 && p.offset == 0);
       if (exact && error > (p.packed ? kLastBits : 0)) {
         fail(ErrorCode::kCorrupt, "tensor {} was written, but reads differently by {}",
              quoted_name(p.tensor->name), error);
@@ -356,7 +387,7 @@ class Export {
         }
         report_.notes.push_back({p.tensor->name, "codes, with scales that are rounded", error});
       }
-      if (p.packed || p.as_it_is) continue;
+      if (p.packed || p.as_it_is || (p.offset != 0 && error == 0)) continue;
       report_.notes.push_back(
           {p.tensor->name, fmt::format("{} ({})", to_string(p.dtype), p.reason), error});
     }

@@ -1,6 +1,8 @@
 #include "formats/huggingface.h"
 
 #include "formats/formats_test_support.h"
+#include "formats/huggingface_export.h"
+#include "formats/random_folder_testing.h"
 #include "formats/safetensors.h"
 
 namespace bitsmith {
@@ -239,6 +241,44 @@ TEST_F(HuggingFace, AddsTheEndTokensOfTheGenerationConfig) {
   for (const char* wrong : {"", "[]", "{", "{\"eos_token_id\": 1e999}"}) {
     write_bytes(folder / "generation_config.json", wrong);
     EXPECT_THAT(refusal(ErrorCode::kCorrupt), HasSubstr("generation_config.json'")) << wrong;
+  }
+}
+
+// Files of Gemma hold gains minus 1, in the type of the matrices.
+TEST(HuggingFaceGemma, NormsAreGainsAndGoBackAsTheyWere) {
+  const TemporaryFolder out;
+  json gemma = small_config();
+  gemma.update(
+      {{"model_type", "gemma"}, {"hidden_size", 64}, {"head_dim", 16}, {"hidden_act", "gelu"}});
+  gemma.erase("tie_word_embeddings");
+  // Also where 1 + w has no bits left for all of w, and where the sign changes.
+  testing::write_random_folder(
+      out / "m", gemma, [](const std::string& name, std::vector<float>& w) {
+        if (!name.ends_with("norm.weight")) return;
+        w[0] = -0.7F, w[1] = -1.0F, w[2] = -3.5F, w[3] = 1.25e-5F, w[4] = 300;
+      });
+  const Model model = open_huggingface(out / "m");
+  EXPECT_TRUE(model.unused_tensors.empty());
+  EXPECT_EQ(model.graph.find("lm_head.weight"), kNoValue);
+  const CodedTensor& norm = model.parameter("model.norm.weight");
+  EXPECT_EQ(norm.scheme.codec->info().id, "f32");
+  EXPECT_EQ(norm.decode_all()[1], 0.0F);
+  EXPECT_EQ(norm.decode_all()[4], 301.0F);
+  const FolderReport report = export_folder(out / "n", model, {});
+  EXPECT_TRUE(report.notes.empty());
+  const MappedFile first(out / "m/model.safetensors");
+  const MappedFile second(out / "n/model.safetensors");
+  const Safetensors before = read_safetensors(first.bytes(), "m");
+  const Safetensors after = read_safetensors(second.bytes(), "n");
+  ASSERT_EQ(after.tensors.size(), before.tensors.size());
+  for (const auto& [name, tensor] : before.tensors) {
+    EXPECT_EQ(after.tensors.at(name).dtype, "BF16") << name;
+    if (name.ends_with("norm.weight")) continue;  // but for what 1 + w rounded
+    EXPECT_TRUE(std::ranges::equal(after.tensors.at(name).bytes, tensor.bytes)) << name;
+  }
+  const Model again = open_huggingface(out / "n");
+  for (const auto& [name, tensor] : model.parameters) {
+    EXPECT_EQ(again.parameter(name).decode_all(), tensor.decode_all()) << name;
   }
 }
 

@@ -64,6 +64,16 @@ void raise_gelu_tanh(Raising& node) {
   node.set("Gelu", {node.input(0)}, {attribute("approximate", "tanh")});
 }
 
+void raise_scale(Raising& node) {
+  node.set("Mul", {node.input(0), node.scalar("factor", node.node.number("factor"))});
+}
+
+void raise_soft_cap(Raising& node) {
+  const std::string cap = node.scalar("cap", node.node.number("cap"));
+  const std::string part = node.step("part", "Div", {node.input(0), cap});
+  node.set("Mul", {node.step("tanh", "Tanh", {part}), cap});
+}
+
 ProtobufMessage number(const Raising& node, std::string_view name, std::string_view onnx_name) {
   return attribute(onnx_name, static_cast<float>(node.node.number(name)));
 }
@@ -113,6 +123,8 @@ const RaiseRules kRules = {
     {"hard_swish", raise_hard_swish},
     {"gelu", raise_gelu},
     {"gelu_tanh", raise_gelu_tanh, [](const ExportState&, const Node&) { return int64_t{20}; }},
+    {"scale", raise_scale},
+    {"soft_cap", raise_soft_cap},
     {"clip", raise_clip},
     {"leaky_relu", raise_leaky_relu},
     {"elu", raise_elu},

@@ -76,7 +76,8 @@ TEST(Readings, RefuseWhatCannotBeRead) {
   Matrices plain;
   plain.add("numbers", "bf16", nlohmann::json::object());
   plain.add("two", "int", {{"bits", 2}});
-  EXPECT_THAT(message(plain, 4, ErrorCode::kUnsupported), ::testing::HasSubstr("bipolar, int, sum"));
+  EXPECT_THAT(message(plain, 4, ErrorCode::kUnsupported),
+              ::testing::HasSubstr("bipolar, int, sum"));
   Matrices eight;
   eight.add("eight", "int", kEight);
   EXPECT_THAT(message(eight, 2, ErrorCode::kInvalidArgument),

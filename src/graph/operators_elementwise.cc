@@ -24,10 +24,17 @@ constexpr char kHigh[] = "high";
 constexpr char kSlope[] = "slope";
 constexpr char kOffset[] = "offset";
 constexpr char kAlpha[] = "alpha";
+constexpr char kFactor[] = "factor";
+constexpr char kCap[] = "cap";
 
 Shape infer_clip(const Graph& graph, const Node& node) {
   if (!(node.number(kLow) <= node.number(kHigh))) misfit(node, "'low' must not be above 'high'");
   return infer_unary_with<kLow, kHigh>(graph, node);
+}
+
+Shape infer_soft_cap(const Graph& graph, const Node& node) {
+  if (!(node.number(kCap) > 0)) misfit(node, "'cap' must be above 0");
+  return infer_unary_with<kCap>(graph, node);
 }
 
 Shape infer_select(const Graph& graph, const Node& node) {
@@ -76,6 +83,8 @@ struct OperatorTable {
     unary("truncate", "rounds towards 0");
     unary("round", "rounds to nearest, ties to even");
 
+    register_operator("scale", "factor * x", true, infer_unary_with<kFactor>);
+    register_operator("soft_cap", "cap * tanh(x / cap)", true, infer_soft_cap);
     register_operator("clip", "clamps to a range", true, infer_clip);
     register_operator("leaky_relu", "x, or a fraction of it below 0", true,
                       infer_unary_with<kSlope>);
@@ -140,6 +149,14 @@ ValueId silu(Graph& graph, std::string name, ValueId x) {
 
 ValueId relu(Graph& graph, std::string name, ValueId x) {
   return unary(graph, "relu", std::move(name), x);
+}
+
+ValueId scale(Graph& graph, std::string name, ValueId x, double factor) {
+  return graph.add_node("scale", std::move(name), {x}, {{"factor", factor}});
+}
+
+ValueId soft_cap(Graph& graph, std::string name, ValueId x, double cap) {
+  return graph.add_node("soft_cap", std::move(name), {x}, {{"cap", cap}});
 }
 
 ValueId clip(Graph& graph, std::string name, ValueId x, double low, double high) {

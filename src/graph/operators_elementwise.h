@@ -35,6 +35,12 @@ ValueId unary(Graph& graph, std::string_view op, std::string name, ValueId x);
 ValueId silu(Graph& graph, std::string name, ValueId x);
 ValueId relu(Graph& graph, std::string name, ValueId x);
 
+// factor * x
+ValueId scale(Graph& graph, std::string name, ValueId x, double factor);
+
+// cap * tanh(x / cap), cap > 0: about x where it is small, within -cap and cap
+ValueId soft_cap(Graph& graph, std::string name, ValueId x, double cap);
+
 // min(max(x, low), high), low <= high, both finite (a clip of one side is `maximum` or `minimum`)
 ValueId clip(Graph& graph, std::string name, ValueId x, double low, double high);
 

@@ -53,6 +53,9 @@ Shape infer_attention(const Graph& graph, const Node& node) {
   }
   if (node.integer("window") < 0) misfit(node, "the window must not be negative");
   node.number("scale");
+  if (node.attributes.contains("soft_cap") && !(node.number("soft_cap") > 0)) {
+    misfit(node, "'soft_cap' must be above 0 where it is given");
+  }
   expect_equal(node, "q's last extent", heads * head_dim, last_extent(graph, node, 0));
   expect_equal(node, "k's last extent", kv_heads * head_dim, last_extent(graph, node, 1));
   expect_equal(node, "v's last extent", kv_heads * head_dim, last_extent(graph, node, 2));
@@ -85,12 +88,22 @@ ValueId rope(Graph& graph, std::string name, ValueId x, std::vector<double> freq
 
 ValueId attention(Graph& graph, std::string name, ValueId q, ValueId k, ValueId v,
                   const AttentionOptions& options) {
-  return graph.add_node("attention", std::move(name), {q, k, v},
-                        {{"heads", options.heads},
-                         {"kv_heads", options.kv_heads},
-                         {"head_dim", options.head_dim},
-                         {"scale", options.scale},
-                         {"window", options.window}});
+  Attributes attributes = {{"heads", options.heads},
+                           {"kv_heads", options.kv_heads},
+                           {"head_dim", options.head_dim},
+                           {"scale", options.scale},
+                           {"window", options.window}};
+  if (options.soft_cap != 0) attributes.emplace("soft_cap", options.soft_cap);
+  return graph.add_node("attention", std::move(name), {q, k, v}, std::move(attributes));
+}
+
+AttentionOptions attention_options(const Node& node) {
+  return {.heads = node.integer("heads"),
+          .kv_heads = node.integer("kv_heads"),
+          .head_dim = node.integer("head_dim"),
+          .scale = node.number("scale"),
+          .window = node.integer("window"),
+          .soft_cap = node.attributes.contains("soft_cap") ? node.number("soft_cap") : 0};
 }
 
 }  // namespace ops

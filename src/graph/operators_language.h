@@ -21,9 +21,12 @@ struct AttentionOptions {
   int64_t head_dim = 0;
   double scale = 0;    // multiplies q·k
   int64_t window = 0;  // > 0: a position sees itself and the window - 1 before it; 0: all before it
+  double soft_cap = 0;  // > 0: a scaled score s becomes soft_cap * tanh(s / soft_cap)
 };
-// Causal softmax(q kᵀ * scale) v.  q [B, T, H*D], k and v [B, T, KV*D] -> [B, T, H*D]
+// Causal softmax(soft_cap(q kᵀ * scale)) v.  q [B, T, H*D], k and v [B, T, KV*D] -> [B, T, H*D]
 ValueId attention(Graph& graph, std::string name, ValueId q, ValueId k, ValueId v,
                   const AttentionOptions& options);
+// The options of an attention node.
+AttentionOptions attention_options(const Node& node);
 
 }  // namespace bitsmith::ops

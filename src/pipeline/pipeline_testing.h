@@ -10,8 +10,7 @@
 #include "core/progress.h"
 #include "core/random.h"
 #include "core/testing.h"
-#include "families/family.h"
-#include "formats/safetensors.h"
+#include "formats/random_folder_testing.h"
 #include "pipeline/compress.h"
 
 namespace bitsmith::testing {
@@ -56,36 +55,14 @@ inline std::string byte_tokenizer() {
       .dump();
 }
 
-// Changes weights before they are rounded to bf16 and written.
-using Edit = std::function<void(const std::string& name, std::vector<float>& weights)>;
-
 // Writes config.json, model.safetensors (bf16) and tokenizer.json. `changes` are merged into
 // tiny_config().
 inline void write_tiny_model(const std::filesystem::path& folder,
                              const nlohmann::json& changes = nlohmann::json::object(),
                              const Edit& edit = {}) {
-  std::filesystem::create_directories(folder);
   nlohmann::json config = tiny_config();
   config.update(changes);
-  const Graph graph = build_graph(config);
-  std::vector<SafetensorsWriter::Entry> entries;
-  for (const ValueId id : graph.parameters()) {
-    entries.push_back({graph.value(id).name, DType::kBF16, graph.value(id).shape});
-  }
-  SafetensorsWriter writer(folder / "model.safetensors", entries, {{"format", "pt"}});
-  for (const auto& entry : entries) {
-    Random random(7, entry.name);
-    std::vector<float> weights(static_cast<size_t>(*element_count(entry.shape)));
-    const bool vector = entry.shape.size() == 1;
-    const double spread = vector ? 0.2 : 1.5 / std::sqrt(static_cast<double>(entry.shape.back()));
-    for (float& w : weights) w = static_cast<float>((vector ? 1 : 0) + spread * random.normal());
-    if (edit) edit(entry.name, weights);
-    std::vector<uint16_t> bits;
-    for (const float w : weights) bits.push_back(float_to_bf16(w));
-    writer.append(entry.name, std::as_bytes(std::span(bits)));
-  }
-  writer.commit();
-  write_bytes(folder / "config.json", config.dump());
+  write_random_folder(folder, config, edit);
   write_bytes(folder / "tokenizer.json", byte_tokenizer());
 }
 

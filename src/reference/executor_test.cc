@@ -12,8 +12,10 @@
 #include "core/output_file.h"
 #include "core/random.h"
 #include "core/testing.h"
+#include "families/families_testing.h"
 #include "formats/model.h"
 #include "formats/model_tokenizer.h"
+#include "formats/random_folder_testing.h"
 #include "graph/operators.h"
 #include "reference/reference_testing.h"
 #include "runtime/executor.h"
@@ -123,7 +125,7 @@ TEST(Executors, AgreeOnEveryOperator) {
     s.graph.outputs = {ops::rope(s.graph, "rope", s.x, {1.0, 0.3, 0.01, 0.002}, 1.1)};
     expect_executors_agree(s.graph, "rope");
   }
-  for (const int64_t window : {0, 5}) {
+  for (const auto& [window, cap] : {std::pair(0, 0.0), std::pair(5, 0.0), std::pair(5, 0.4)}) {
     Start s = embedded(48);
     const auto project = [&](const std::string& name, int64_t out) {
       return ops::linear(s.graph, name, s.x, s.graph.add_parameter(name + ".w", {out, 48}, name));
@@ -131,10 +133,30 @@ TEST(Executors, AgreeOnEveryOperator) {
     const ValueId q = project("q", 32);
     const ValueId k = project("k", 16);
     const ValueId v = project("v", 16);
-    s.graph.outputs = {ops::attention(
-        s.graph, "mix", q, k, v,
-        {.heads = 4, .kv_heads = 2, .head_dim = 8, .scale = 0.35, .window = window})};
+    s.graph.outputs = {ops::attention(s.graph, "mix", q, k, v,
+                                      {.heads = 4,
+                                       .kv_heads = 2,
+                                       .head_dim = 8,
+                                       .scale = 0.35,
+                                       .window = window,
+                                       .soft_cap = cap})};
     expect_executors_agree(s.graph, "attention");
+  }
+  {
+    Start s = embedded(24);
+    s.graph.outputs = {ops::scale(s.graph, "scale", s.x, -2.5)};
+    expect_executors_agree(s.graph, "scale");
+  }
+  {
+    Start s = embedded(24);
+    s.graph.outputs = {ops::soft_cap(s.graph, "cap", s.x, 0.4)};
+    expect_executors_agree(s.graph, "soft_cap");
+  }
+  for (const bool fused : {false, true}) {
+    Start s = embedded(24);
+    const ValueId gate = ops::unary(s.graph, "gelu_tanh", "gelu", s.x);
+    s.graph.outputs = {fused ? ops::multiply(s.graph, "product", gate, s.x) : gate};
+    expect_executors_agree(s.graph, "gelu_tanh");
   }
   {
     Start s = embedded(24);
@@ -224,6 +246,24 @@ TEST(Executors, AgreeWithNumPyOnTinystories) {
   const fs::path folder = testing::shared_data("llm/tinystories-656k");
   if (folder.empty()) GTEST_SKIP() << "llm/tinystories-656k is not there";
   compare_with_numpy(folder);
+}
+
+// Random weights; 96 tokens are many windows of 5.
+TEST(Executors, AgreeWithNumPyOnGemma) {
+  const testing::TemporaryFolder folder;
+  for (const std::string family : {"gemma", "gemma2", "gemma3_text"}) {
+    SCOPED_TRACE(family);
+    nlohmann::json config = {{"model_type", family},     {"vocab_size", 200},
+                             {"hidden_size", 48},        {"intermediate_size", 80},
+                             {"num_hidden_layers", 2},   {"num_attention_heads", 4},
+                             {"num_key_value_heads", 2}, {"rms_norm_eps", 1e-6},
+                             {"rope_theta", 10000.0},    {"torch_dtype", "bfloat16"}};
+    config.update(testing::gemma_fields(family));
+    // Where all logits are near the cap, rounding is large beside them.
+    if (family == "gemma2") config["final_logit_softcapping"] = 8;
+    testing::write_random_folder(folder / family, config);
+    compare_with_numpy(folder / family);
+  }
 }
 
 // exp of the mean cross entropy over windows of a text.

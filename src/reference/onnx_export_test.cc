@@ -96,6 +96,10 @@ std::vector<Case> unary_cases() {
                        return ops::unary(b.graph(), op, "y", x);
                      }});
   }
+  cases.push_back(
+      {"scale", [](NetworkBuilder& b) { return ops::scale(b.graph(), "y", image(b), -2.5); }});
+  cases.push_back(
+      {"soft_cap", [](NetworkBuilder& b) { return ops::soft_cap(b.graph(), "y", image(b), 1.5); }});
   return cases;
 }
 

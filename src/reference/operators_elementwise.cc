@@ -35,6 +35,11 @@ at::Tensor ceil(const Node&, const Inputs& in) { return at::ceil(in[0]); }
 at::Tensor truncate(const Node&, const Inputs& in) { return at::trunc(in[0]); }
 at::Tensor round(const Node&, const Inputs& in) { return at::round(in[0]); }
 
+at::Tensor scale(const Node& node, const Inputs& in) { return in[0] * node.number("factor"); }
+at::Tensor soft_cap(const Node& node, const Inputs& in) {
+  const double cap = node.number("cap");
+  return at::tanh(in[0] / cap) * cap;
+}
 at::Tensor clip(const Node& node, const Inputs& in) {
   return at::clamp(in[0], node.number("low"), node.number("high"));
 }
@@ -76,6 +81,8 @@ const Operators kOperators = {
     {"ceil", ceil},
     {"truncate", truncate},
     {"round", round},
+    {"scale", scale},
+    {"soft_cap", soft_cap},
     {"clip", clip},
     {"leaky_relu", leaky_relu},
     {"elu", elu},

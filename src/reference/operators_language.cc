@@ -1,4 +1,5 @@
 // Operators of graph/operators_language.h in torch.
+#include "graph/operators_language.h"
 #include "reference/operators.h"
 
 namespace bitsmith::reference {
@@ -27,10 +28,7 @@ at::Tensor rope(const Node& node, const Inputs& in) {
 }
 
 at::Tensor attention(const Node& node, const Inputs& in) {
-  const int64_t heads = node.integer("heads");
-  const int64_t kv_heads = node.integer("kv_heads");
-  const int64_t head_dim = node.integer("head_dim");
-  const int64_t window = node.integer("window");
+  const auto [heads, kv_heads, head_dim, scale, window, soft_cap] = ops::attention_options(node);
   const int64_t batch = in[0].size(0);
   const int64_t time = in[0].size(1);
   // [B, KV, H/KV, T, D]; keys and values broadcast over the group.
@@ -38,7 +36,8 @@ at::Tensor attention(const Node& node, const Inputs& in) {
       in[0].view({batch, time, kv_heads, heads / kv_heads, head_dim}).permute({0, 2, 3, 1, 4});
   const at::Tensor k = in[1].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
   const at::Tensor v = in[2].view({batch, time, kv_heads, 1, head_dim}).permute({0, 2, 3, 1, 4});
-  at::Tensor scores = at::matmul(q * node.number("scale"), k.transpose(-1, -2));
+  at::Tensor scores = at::matmul(q * scale, k.transpose(-1, -2));
+  if (soft_cap > 0) scores = at::tanh(scores / soft_cap) * soft_cap;
   const at::Tensor position = at::arange(time, at::TensorOptions().device(in[0].device()));
   const at::Tensor distance = position.unsqueeze(1) - position.unsqueeze(0);
   at::Tensor hidden = distance.lt(0);
@@ -48,9 +47,10 @@ at::Tensor attention(const Node& node, const Inputs& in) {
   return mixed.permute({0, 3, 1, 2, 4}).reshape({batch, time, heads * head_dim});
 }
 
-// Scores, masked, and their softmax.
+// Scores, masked, and their softmax; a tanh between them is kept for derivatives.
 uint64_t attention_scratch_bytes(const Node& node, uint64_t length) {
-  return 3 * 4 * static_cast<uint64_t>(node.integer("heads")) * length * length;
+  const uint64_t copies = ops::attention_options(node).soft_cap > 0 ? 4 : 3;
+  return copies * 4 * static_cast<uint64_t>(node.integer("heads")) * length * length;
 }
 
 const Operators kOperators = {

@@ -54,8 +54,9 @@ TEST(Executor, EqualsThePlainDefinition) {
   biased["attention_bias"] = true;
   auto windowed = small_config("mistral");
   windowed["sliding_window"] = 5;
-  for (const auto& config : {small_config("llama"), small_config("qwen2"), small_config("qwen3"),
-                             windowed, tied, biased}) {
+  for (const auto& config :
+       {small_config("llama"), small_config("qwen2"), small_config("qwen3"), small_config("gemma"),
+        small_config("gemma2"), small_config("gemma3_text"), windowed, tied, biased}) {
     SCOPED_TRACE(config.dump());
     const SmallModel model(config, f32());
     expect_close(run_whole(model, tokens), run_plainly(model.graph, model.parameters, tokens));
@@ -76,9 +77,13 @@ TEST(Executor, TheWindowMatters) {
 }
 
 // The bits of a token's logits depend on nothing but its own text.
-class SameBits : public ::testing::TestWithParam<bool> {
+struct Coded {
+  std::string family;
+  bool int4 = false;
+};
+class SameBits : public ::testing::TestWithParam<Coded> {
  protected:
-  SameBits() : model_(small_config("qwen3"), GetParam() ? int4() : f32()) {}
+  SameBits() : model_(small_config(GetParam().family), GetParam().int4 ? int4() : f32()) {}
   const SmallModel model_;
   const std::vector<TokenId> tokens_ = random_tokens(45, 96, 2);
 };
@@ -153,8 +158,12 @@ TEST_P(SameBits, TruncatedTextsGoOnAsIfNothingHadBeen) {
   EXPECT_TRUE(std::equal(logits.begin(), logits.end(), whole.end() - 96));
 }
 
-INSTANTIATE_TEST_SUITE_P(Codecs, SameBits, ::testing::Bool(),
-                         [](const auto& test) { return test.param ? "int4" : "f32"; });
+INSTANTIATE_TEST_SUITE_P(Models, SameBits,
+                         ::testing::Values(Coded{"qwen3"}, Coded{"qwen3", true}, Coded{"gemma2"},
+                                           Coded{"gemma3_text", true}),
+                         [](const auto& test) {
+                           return test.param.family + (test.param.int4 ? "_int4" : "_f32");
+                         });
 
 TEST(Executor, GraphsOfOtherShapes) {
   // No attention at all; silu(x) read twice, so that it cannot be fused; x + x.

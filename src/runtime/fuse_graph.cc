@@ -18,11 +18,12 @@ Graph fuse_graph(const Graph& graph) {
     if (node.op != "multiply") continue;
     for (const size_t gate : {0, 1}) {
       const auto id = static_cast<size_t>(node.inputs[gate]);
-      Node* silu = producer[id];
-      if (silu == nullptr || silu->op != "silu" || uses[id] != 1) continue;
-      node.inputs = {silu->inputs[0], node.inputs[1 - gate]};
-      node.op = "silu_multiply";
-      silu->op.clear();
+      Node* activation = producer[id];
+      if (activation == nullptr || uses[id] != 1) continue;
+      if (activation->op != "silu" && activation->op != "gelu_tanh") continue;
+      node.inputs = {activation->inputs[0], node.inputs[1 - gate]};
+      node.op = activation->op + "_multiply";
+      activation->op.clear();
       break;
     }
   }

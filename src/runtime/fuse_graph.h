@@ -5,9 +5,9 @@
 
 namespace bitsmith {
 
-// The graph with silu(gate) * up as one node "silu_multiply" (inputs gate, up), which the native
-// executor knows and Registry<Operator> does not, wherever nobody else reads silu(gate). Values
-// keep their ids.
+// The graph with silu(gate) * up as one node "silu_multiply" (inputs gate, up), and gelu_tanh as
+// "gelu_tanh_multiply", which the native executor knows and Registry<Operator> does not, wherever
+// nobody else reads silu(gate). Values keep their ids.
 Graph fuse_graph(const Graph& graph);
 
 }  // namespace bitsmith

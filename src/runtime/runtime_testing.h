@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "codecs/codec_testing.h"
+#include "families/families_testing.h"
 #include "families/family.h"
 #include "graph/graph.h"
 #include "text/tokenizer.h"
@@ -25,7 +26,8 @@ struct SmallModel {
   SmallModel(const SmallModel&) = delete;
 };
 
-// config.json of 2 layers, hidden 64, 4 heads of 16 channels over 2 kv heads, vocabulary 96.
+// config.json of 2 layers, hidden 64, 4 heads of 16 channels over 2 kv heads, vocabulary 96; Gemma
+// with gemma_fields().
 nlohmann::json small_config(const std::string& model_type);
 
 // Logits [tokens, V] of one sequence, each operator by its definition in graph/operators.h, in
@@ -94,6 +96,7 @@ inline Matrix plain_attention(const Node& node, const Matrix& q, const Matrix& k
   const int64_t kv_heads = node.integer("kv_heads");
   const int64_t d = node.integer("head_dim");
   const int64_t window = node.integer("window");
+  const double cap = node.attributes.contains("soft_cap") ? node.number("soft_cap") : 0;
   const auto tokens = static_cast<int64_t>(q.size()) / (heads * d);
   Matrix y(q.size(), 0.0);
   for (int64_t t = 0; t < tokens; ++t) {
@@ -108,7 +111,8 @@ inline Matrix plain_attention(const Node& node, const Matrix& q, const Matrix& k
           dot += q[static_cast<size_t>((t * heads + h) * d + c)] *
                  k[static_cast<size_t>((s * kv_heads + kv) * d + c)];
         }
-        p.push_back(std::exp(dot * node.number("scale")));
+        const double score = dot * node.number("scale");
+        p.push_back(std::exp(cap > 0 ? cap * std::tanh(score / cap) : score));
         sum += p.back();
       }
       for (int64_t s = first; s <= t; ++s) {
@@ -123,12 +127,23 @@ inline Matrix plain_attention(const Node& node, const Matrix& q, const Matrix& k
   return y;
 }
 
-inline Matrix plain_elementwise(const std::string& op, const Matrix& a, const Matrix& b) {
+inline Matrix plain_binary(const std::string& op, const Matrix& a, const Matrix& b) {
   Matrix y(a.size());
-  for (size_t i = 0; i < a.size(); ++i) {
-    y[i] = op == "add"        ? a[i] + b[i]
-           : op == "multiply" ? a[i] * b[i]
-                              : a[i] / (1 + std::exp(-a[i]));
+  for (size_t i = 0; i < a.size(); ++i) y[i] = op == "add" ? a[i] + b[i] : a[i] * b[i];
+  return y;
+}
+
+inline Matrix plain_unary(const Node& node, const Matrix& x) {
+  const double cap = node.op == "soft_cap" ? node.number("cap") : 0;
+  const double factor = node.op == "scale" ? node.number("factor") : 0;
+  Matrix y(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double v = x[i];
+    const double gelu = v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+    y[i] = node.op == "gelu_tanh"  ? gelu
+           : node.op == "scale"    ? factor * v
+           : node.op == "soft_cap" ? cap * std::tanh(v / cap)
+                                   : v / (1 + std::exp(-v));
   }
   return y;
 }
@@ -159,11 +174,14 @@ inline SmallModel::SmallModel(const nlohmann::json& config, const Scheme& scheme
 }
 
 inline nlohmann::json small_config(const std::string& model_type) {
-  return {{"model_type", model_type},       {"vocab_size", 96},       {"hidden_size", 64},
-          {"intermediate_size", 96},        {"num_hidden_layers", 2}, {"num_attention_heads", 4},
-          {"num_key_value_heads", 2},       {"head_dim", 16},         {"hidden_act", "silu"},
-          {"max_position_embeddings", 256}, {"rms_norm_eps", 1e-5},   {"rope_theta", 10000.0},
-          {"tie_word_embeddings", false}};
+  nlohmann::json config = {
+      {"model_type", model_type},       {"vocab_size", 96},       {"hidden_size", 64},
+      {"intermediate_size", 96},        {"num_hidden_layers", 2}, {"num_attention_heads", 4},
+      {"num_key_value_heads", 2},       {"head_dim", 16},         {"hidden_act", "silu"},
+      {"max_position_embeddings", 256}, {"rms_norm_eps", 1e-5},   {"rope_theta", 10000.0},
+      {"tie_word_embeddings", false}};
+  if (model_type.starts_with("gemma")) config.update(gemma_fields(model_type));
+  return config;
 }
 
 inline std::vector<double> run_plainly(const Graph& graph,
@@ -196,8 +214,10 @@ inline std::vector<double> run_plainly(const Graph& graph,
       y = plain_rope(node, input(0), out);
     } else if (node.op == "attention") {
       y = plain_attention(node, input(0), input(1), input(2));
+    } else if (node.op == "add" || node.op == "multiply") {
+      y = plain_binary(node.op, input(0), input(1));
     } else {
-      y = plain_elementwise(node.op, input(0), node.op == "silu" ? input(0) : input(1));
+      y = plain_unary(node, input(0));
     }
   }
   return values[static_cast<size_t>(graph.outputs[0])];

@@ -93,8 +93,8 @@ class ChannelSets {
 
   void visit(const Node& node) {
     static const std::set<std::string, std::less<>> kElementwise = {
-        "add",  "subtract", "multiply", "divide",    "relu",       "sigmoid",
-        "silu", "tanh",     "gelu",     "gelu_tanh", "hard_swish", "round_tokens"};
+        "add",  "subtract", "multiply", "divide",    "relu",       "sigmoid",      "scale",
+        "silu", "tanh",     "gelu",     "gelu_tanh", "hard_swish", "round_tokens", "soft_cap"};
     const ValueId y = node.outputs.at(0);
     const int64_t channels = sets_[axis(y)].channels;
     const auto spans_channels = [&](ValueId id) {

@@ -10,6 +10,9 @@ namespace {
 
 size_t index(ValueId id) { return static_cast<size_t>(id); }
 
+// In any basis the same.
+bool is_linear_map(const Node& node) { return node.op == "add" || node.op == "scale"; }
+
 }  // namespace
 
 ResidualStream::ResidualStream(Network& network,
@@ -29,9 +32,10 @@ ResidualStream::ResidualStream(Network& network,
   for (bool grown = true; grown;) {
     grown = false;
     for (const Node& node : graph_.nodes) {
-      if (node.op != "add") continue;
-      const std::vector<ValueId> ends = {node.inputs[0], node.inputs[1], node.outputs[0]};
-      const Shape& shape = graph_.value(ends[2]).shape;
+      if (!is_linear_map(node)) continue;
+      std::vector<ValueId> ends = node.inputs;
+      ends.push_back(node.outputs[0]);
+      const Shape& shape = graph_.value(ends.back()).shape;
       const bool even = std::ranges::all_of(ends, [&](ValueId id) {
         return graph_.value(id).kind == ValueKind::kActivation && graph_.value(id).shape == shape;
       });
@@ -111,7 +115,7 @@ void ResidualStream::redirect(const std::vector<Use>& uses, ValueId to) {
 }
 
 bool ResidualStream::is_sum(size_t n) const {
-  return n < nodes_ && graph_.nodes[n].op == "add" && holds(graph_.nodes[n].outputs[0]);
+  return n < nodes_ && is_linear_map(graph_.nodes[n]) && holds(graph_.nodes[n].outputs[0]);
 }
 
 bool ResidualStream::made_changed(ValueId id) const {

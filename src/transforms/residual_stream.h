@@ -29,7 +29,8 @@ class StreamBasis {
 // the function that it was.
 class ResidualStream {
  public:
-  // The values that sums connect with the rows of an embedding, where `allowed` of their channels.
+  // The values that sums and scalings connect with the rows of an embedding, where `allowed` of
+  // their channels.
   ResidualStream(Network& network, const std::function<bool(int64_t channels)>& allowed);
 
   // How many values it has.

@@ -1,14 +1,25 @@
-// What llama.cpp makes of GGUF files: token ids of texts, and the most likely continuation.
+// What llama.cpp makes of GGUF files: token ids of texts, the most likely continuation, and the
+// probabilities behind each token of the prompt.
 //
 //     node generate.mjs < requests > answers
 //
 // Needs `make clients`. A request is one line of JSON, {"model": path, "texts": [text, ...],
-// "prompt": [id, ...], "count": n}; its answer one line, {"tokens": [[id, ...], ...],
-// "generated": [id, ...]}.
+// "prompt": [id, ...], "count": n, "likely": m}; its answer one line, {"tokens": [[id, ...], ...],
+// "generated": [id, ...], "likely": [[[id, probability], m times] for each of the prompt]}.
 import {getLlama} from "node-llama-cpp";
 import {createInterface} from "node:readline";
 
 const llama = await getLlama({gpu: false, build: "never", logLevel: "error"});
+
+// The `count` most likely tokens behind each of the prompt.
+async function likely(model, prompt, count) {
+  const context = await model.createContext({contextSize: 256, threads: 1});
+  const items = prompt.map((token) => [token, {generateNext: {probabilities: true}}]);
+  const outputs = await context.getSequence().controlledEvaluate(items);
+  await context.dispose();
+  return outputs.map(({next}) =>
+    [...next.probabilities].slice(0, count).map(([token, p]) => [Number(token), p]));
+}
 
 async function answer(request) {
   const model = await llama.loadModel({modelPath: request.model});
@@ -25,8 +36,10 @@ async function answer(request) {
     }
     await context.dispose();
   }
+  const probabilities = request.likely > 0
+    ? await likely(model, request.prompt, request.likely) : [];
   await model.dispose();
-  return {tokens, generated};
+  return {tokens, generated, likely: probabilities};
 }
 
 for await (const line of createInterface({input: process.stdin})) {

@@ -98,9 +98,9 @@ HWY_NOINLINE void score_blocks(const QueryTile& tile) {
   }
 }
 
-// Scores of one query to exp(scale * (score - largest)), 0 where it must not look; returns their
-// sum. Every position has its lane and the lanes their order, so that the sum does not depend on
-// the tile.
+// Scores of one query to exp(score - largest), scaled and capped, 0 where it must not look; returns
+// their sum. Every position has its lane and the lanes their order, so that the sum does not depend
+// on the tile.
 HWY_NOINLINE float exponentiate(const QueryTile& tile, int64_t query) {
   const FloatsTag df;
   const hn::RebindToSigned<FloatsTag> di;
@@ -111,7 +111,7 @@ HWY_NOINLINE float exponentiate(const QueryTile& tile, int64_t query) {
     const auto at = hn::Iota(di, static_cast<int32_t>(position));
     return hn::RebindMask(df, hn::And(hn::Gt(at, before), hn::Lt(at, after)));
   };
-  const Floats scale = hn::Set(df, static_cast<float>(tile.options->scale));
+  Floats scale = hn::Set(df, static_cast<float>(tile.options->scale));
   float* scores = tile.scores + (query - tile.begin) * 16;
   const auto each = [&](const auto& body) HWY_ATTR {
     const int64_t blocks = tile.blocks();
@@ -123,6 +123,14 @@ HWY_NOINLINE float exponentiate(const QueryTile& tile, int64_t query) {
       }
     }
   };
+  if (tile.options->soft_cap > 0) {
+    const Floats cap = hn::Set(df, static_cast<float>(tile.options->soft_cap));
+    const Floats part = hn::Div(scale, cap);
+    each([&](int64_t, size_t, float* s) HWY_ATTR {
+      hn::StoreU(hn::Mul(cap, hn::Tanh(df, hn::Mul(hn::LoadU(df, s), part))), df, s);
+    });
+    scale = hn::Set(df, 1.0F);
+  }
   const Floats lowest = hn::Set(df, std::numeric_limits<float>::lowest());
   Floats largest = lowest;
   each([&](int64_t position, size_t, float* s) HWY_ATTR {

@@ -51,8 +51,8 @@ class KvCache {
   std::vector<uint16_t> values_;
 };
 
-// softmax(q kᵀ * scale) v for the last `tokens` positions of the cache, which holds their own keys
-// and values already; sums and softmax in float32.
+// softmax(soft_cap(q kᵀ * scale)) v for the last `tokens` positions of the cache, which holds their
+// own keys and values already; sums and softmax in float32.
 //   q, out [tokens, heads * head_dim]
 // The result for a token is the same, bit for bit, however many tokens are passed at once and for
 // any number of threads.

@@ -12,6 +12,7 @@ namespace {
 
 struct Case {
   int64_t heads, kv_heads, head_dim, window;
+  double soft_cap = 0;
 };
 
 class Attention : public EachTarget {
@@ -23,6 +24,7 @@ class Attention : public EachTarget {
     options.head_dim = c.head_dim;
     options.scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim));
     options.window = c.window;
+    options.soft_cap = c.soft_cap;
     return options;
   }
 
@@ -70,7 +72,8 @@ class Attention : public EachTarget {
             dot += product;
             magnitude += std::abs(product);
           }
-          scores.push_back(dot * options.scale);
+          const double score = dot * options.scale;
+          scores.push_back(c.soft_cap > 0 ? c.soft_cap * std::tanh(score / c.soft_cap) : score);
           norm = std::max(norm, magnitude * options.scale);
         }
         const double largest = *std::ranges::max_element(scores);
@@ -86,9 +89,10 @@ class Attention : public EachTarget {
             magnitude += scores[static_cast<size_t>(p - first)] / sum * std::abs(value);
           }
           // A score is off by up to head_dim roundings of its magnitude, which multiplies its
-          // exponential; then come the exponential itself, the two sums and the quotient.
-          const double terms =
-              2 * norm * static_cast<double>(c.head_dim) + 4 * static_cast<double>(t + 8);
+          // exponential; then come the exponential itself, the two sums and the quotient. A cap
+          // makes errors smaller, its own is of eight roundings of at most the cap.
+          const double terms = 2 * (norm * static_cast<double>(c.head_dim) + 8 * c.soft_cap) +
+                               4 * static_cast<double>(t + 8);
           ASSERT_NEAR(out[static_cast<size_t>((t * c.heads + h) * c.head_dim + d)], expected,
                       terms * 0x1p-24 * magnitude + 1e-7)
               << "token " << t << " head " << h << " channel " << d;
@@ -120,6 +124,12 @@ TEST_P(Attention, Window) {
   check({4, 2, 16, 5}, 40);
   check({4, 2, 16, 16}, 50);
   check({4, 2, 16, 100}, 40);
+}
+
+TEST_P(Attention, SoftCap) {
+  check({4, 2, 16, 0, 1.5}, 37);
+  check({8, 4, 24, 5, 0.5}, 40);
+  check({2, 1, 7, 0, 50}, 9);
 }
 
 TEST_P(Attention, ThousandsOfPositions) {

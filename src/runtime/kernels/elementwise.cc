@@ -127,6 +127,38 @@ void silu_multiply(const float* gate, const float* up, int64_t count, float* y) 
                   [&](const auto& at) HWY_ATTR { return hn::Mul(silu_of(at(gate)), at(up)); });
 }
 
+// (1 + tanh(u)) / 2 = 1 / (1 + exp(-2u)).
+HWY_INLINE Floats gelu_tanh_of(Floats x) {
+  const FloatsTag df;
+  constexpr float kSlope = -1.5957691216057308F;  // -2 √(2/π)
+  const Floats cubic = hn::Mul(hn::Mul(x, x), hn::Set(df, kSlope * 0.044715F));
+  const Floats u = hn::Mul(x, hn::Add(cubic, hn::Set(df, kSlope)));
+  const Floats e = hn::Exp(df, hn::Min(u, hn::Set(df, 88.0F)));
+  return hn::Div(x, hn::Add(hn::Set(df, 1.0F), e));
+}
+
+void gelu_tanh(const float* x, int64_t count, float* y) {
+  for_each_vector(count, y, [&](const auto& at) HWY_ATTR { return gelu_tanh_of(at(x)); });
+}
+
+void gelu_tanh_multiply(const float* gate, const float* up, int64_t count, float* y) {
+  for_each_vector(count, y,
+                  [&](const auto& at) HWY_ATTR { return hn::Mul(gelu_tanh_of(at(gate)), at(up)); });
+}
+
+void scale(const float* x, float factor, int64_t count, float* y) {
+  const Floats f = hn::Set(FloatsTag(), factor);
+  for_each_vector(count, y, [&](const auto& at) HWY_ATTR { return hn::Mul(at(x), f); });
+}
+
+void soft_cap(const float* x, float cap, int64_t count, float* y) {
+  const FloatsTag df;
+  const Floats c = hn::Set(df, cap);
+  for_each_vector(count, y, [&](const auto& at) HWY_ATTR {
+    return hn::Mul(c, hn::Tanh(df, hn::Div(at(x), c)));
+  });
+}
+
 void add(const float* a, const float* b, int64_t count, float* y) {
   for_each_vector(count, y, [&](const auto& at) HWY_ATTR { return hn::Add(at(a), at(b)); });
 }
@@ -221,6 +253,10 @@ HWY_EXPORT(rms_norm);
 HWY_EXPORT(rope);
 HWY_EXPORT(silu);
 HWY_EXPORT(silu_multiply);
+HWY_EXPORT(gelu_tanh);
+HWY_EXPORT(gelu_tanh_multiply);
+HWY_EXPORT(scale);
+HWY_EXPORT(soft_cap);
 HWY_EXPORT(add);
 HWY_EXPORT(multiply);
 HWY_EXPORT(clamp);
@@ -245,6 +281,22 @@ void silu(const float* x, int64_t count, float* y) noexcept {
 
 void silu_multiply(const float* gate, const float* up, int64_t count, float* y) noexcept {
   HWY_DYNAMIC_DISPATCH(silu_multiply)(gate, up, count, y);
+}
+
+void gelu_tanh(const float* x, int64_t count, float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(gelu_tanh)(x, count, y);
+}
+
+void gelu_tanh_multiply(const float* gate, const float* up, int64_t count, float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(gelu_tanh_multiply)(gate, up, count, y);
+}
+
+void scale(const float* x, float factor, int64_t count, float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(scale)(x, factor, count, y);
+}
+
+void soft_cap(const float* x, float cap, int64_t count, float* y) noexcept {
+  HWY_DYNAMIC_DISPATCH(soft_cap)(x, cap, count, y);
 }
 
 void add(const float* a, const float* b, int64_t count, float* y) noexcept {

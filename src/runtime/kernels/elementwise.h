@@ -23,6 +23,18 @@ void silu(const float* x, int64_t count, float* y) noexcept;
 // silu(gate) * up
 void silu_multiply(const float* gate, const float* up, int64_t count, float* y) noexcept;
 
+// x/2 * (1 + tanh(√(2/π) * (x + 0.044715 x³)))
+void gelu_tanh(const float* x, int64_t count, float* y) noexcept;
+
+// gelu_tanh(gate) * up
+void gelu_tanh_multiply(const float* gate, const float* up, int64_t count, float* y) noexcept;
+
+// factor * x
+void scale(const float* x, float factor, int64_t count, float* y) noexcept;
+
+// cap * tanh(x / cap)
+void soft_cap(const float* x, float cap, int64_t count, float* y) noexcept;
+
 void add(const float* a, const float* b, int64_t count, float* y) noexcept;
 void multiply(const float* a, const float* b, int64_t count, float* y) noexcept;
 

@@ -103,6 +103,39 @@ TEST_P(Elementwise, SiluAndProducts) {
   }
 }
 
+// Near 0, where tanh is its argument, and where it is 1.
+TEST_P(Elementwise, GeluTanhAndSoftCaps) {
+  Random random(5);
+  for (const int64_t count : {1, 15, 16, 17, 100}) {
+    std::vector<float> a = normal_floats(random, count, 3.0);
+    const std::vector<float> b = normal_floats(random, count);
+    a[0] = -200.0F;
+    if (count > 2) a[1] = 1e-6F, a[2] = 90.0F;
+    std::vector<float> gelus(a.size());
+    std::vector<float> gated(a.size());
+    std::vector<float> capped(a.size());
+    std::vector<float> scaled(a.size());
+    gelu_tanh(a.data(), count, gelus.data());
+    gelu_tanh_multiply(a.data(), b.data(), count, gated.data());
+    soft_cap(a.data(), 1.7F, count, capped.data());
+    scale(a.data(), 1.7F, count, scaled.data());
+    for (size_t i = 0; i < a.size(); ++i) {
+      const double x = a[i];
+      const double u = std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x);
+      const double expected = x / (1 + std::exp(-2 * u));
+      // An error of u, of four roundings, multiplies exp(-2u) by 2u of it.
+      const double tolerance = (10 + 8 * std::abs(u)) * kEpsilon * std::abs(expected) + 1e-35;
+      ASSERT_NEAR(gelus[i], expected, tolerance);
+      ASSERT_NEAR(gated[i], expected * static_cast<double>(b[i]),
+                  2 * tolerance * std::max(1.0, std::abs(static_cast<double>(b[i]))));
+      const double cap = static_cast<double>(1.7F);
+      const double bounded = cap * std::tanh(x / cap);
+      ASSERT_NEAR(capped[i], bounded, 8 * kEpsilon * std::abs(bounded));
+      ASSERT_EQ(scaled[i], a[i] * 1.7F);
+    }
+  }
+}
+
 TEST_P(Elementwise, Clamps) {
   Random random(4);
   for (const int64_t count : {0, 1, 15, 16, 17, 100}) {

@@ -105,6 +105,8 @@ inline float hard_swish(float x, const Numbers&) { return x * clip(x * (1.0f / 6
 inline float hard_sigmoid(float x, const Numbers& n) { return clip(n.a * x + n.b, {0, 1}); }
 inline float leaky_relu(float x, const Numbers& n) { return x < 0 ? n.a * x : x; }
 inline float elu(float x, const Numbers& n) { return x < 0 ? n.a * std::expm1(x) : x; }
+inline float scale_of(float x, const Numbers& n) { return n.a * x; }
+inline float soft_cap(float x, const Numbers& n) { return n.a * std::tanh(x / n.a); }
 inline float tanh_of(float x, const Numbers&) { return std::tanh(x); }
 inline float gelu(float x, const Numbers&) {
   return x / 2 * (1 + std::erf(x * 0.70710678118654752f));
@@ -138,13 +140,16 @@ inline float is_equal(float a, float b) { return a == b ? 1 : 0; }
 inline float is_less(float a, float b) { return a < b ? 1 : 0; }
 
 Numbers numbers_of(std::string_view op, const Node& node) {
-  const auto number = [&](const char* first, const char* second) {
-    const char* name = node.attributes.contains(first) ? first : second;
-    return node.attributes.contains(name) ? static_cast<float>(node.number(name)) : 0.0f;
+  // The first of these attributes that the node has.
+  const auto number = [&](std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      if (node.attributes.contains(name)) return static_cast<float>(node.number(name));
+    }
+    return 0.0f;
   };
   Numbers numbers;
-  numbers.a = op == "clip" ? number("low", "low") : number("slope", "alpha");
-  numbers.b = op == "relu" ? std::numeric_limits<float>::infinity() : number("high", "offset");
+  numbers.a = op == "clip" ? number({"low"}) : number({"slope", "alpha", "factor", "cap"});
+  numbers.b = op == "relu" ? std::numeric_limits<float>::infinity() : number({"high", "offset"});
   return numbers;
 }
 
@@ -269,6 +274,8 @@ const NetworkOperators operators = {
     unary<leaky_relu, 1>("leaky_relu"),
     unary<elu, 20>("elu"),
     unary<tanh_of, 20>("tanh"),
+    unary<scale_of, 1>("scale"),
+    unary<soft_cap, 20>("soft_cap"),
     unary<gelu, 20>("gelu"),
     unary<gelu_tanh, 20>("gelu_tanh"),
     unary<softplus, 40>("softplus"),

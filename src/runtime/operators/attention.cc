@@ -9,8 +9,7 @@ namespace {
 class AttentionStep final : public Step {
  public:
   AttentionStep(Preparation& preparation, const Node& node)
-      : options_{node.integer("heads"), node.integer("kv_heads"), node.integer("head_dim"),
-                 node.number("scale"), node.integer("window")},
+      : options_(ops::attention_options(node)),
         q_(node.inputs[0]),
         k_(node.inputs[1]),
         v_(node.inputs[2]),

@@ -1,34 +1,9 @@
 // silu(gate) * up in one pass.
 #include "runtime/kernels/elementwise.h"
-#include "runtime/native_operator.h"
+#include "runtime/operators/elementwise_step.h"
 
 namespace bitsmith {
 namespace {
-
-class SiluMultiplyStep final : public Step {
- public:
-  SiluMultiplyStep(Preparation& preparation, const Node& node)
-      : channels_(preparation.equal_channels(node)),
-        a_(node.inputs[0]),
-        b_(node.inputs[1]),
-        y_(node.outputs[0]) {}
-
-  void run(Batch& batch) override {
-    const float* a = batch.data(a_);
-    const float* b = batch.data(b_);
-    float* y = batch.data(y_);
-    for_rows(batch, batch.rows(), 8 * channels_, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * channels_;
-      silu_multiply(a + first, b + first, (end - begin) * channels_, y + first);
-    });
-  }
-
- private:
-  int64_t channels_;
-  ValueId a_;
-  ValueId b_;
-  ValueId y_;
-};
 
 class SiluMultiply final : public NativeOperator {
  public:
@@ -38,7 +13,7 @@ class SiluMultiply final : public NativeOperator {
     return kInfo;
   }
   std::unique_ptr<Step> prepare(Preparation& preparation, const Node& node) const override {
-    return std::make_unique<SiluMultiplyStep>(preparation, node);
+    return std::make_unique<BinaryStep<silu_multiply, 8>>(preparation, node);
   }
   std::vector<size_t> in_place_inputs() const override { return {0, 1}; }
 };
