@@ -61,14 +61,14 @@ class DigitCursor<2> {
 };
 
 #if HWY_TARGET == HWY_AVX3_DL
-// The first four trits of a byte below 81 (and what is left of bytes that no encoder writes), 2
-// bits each.
+// The first four trits of a byte below 81 (and what is left of bytes that no encoder writes).
 struct TritTable {
-  alignas(64) uint8_t first[128] = {};
+  alignas(64) uint8_t trits[4][128] = {};
   constexpr TritTable() {
     for (int byte = 0; byte < 128; ++byte) {
-      first[byte] = static_cast<uint8_t>(byte % 3 | byte / 3 % 3 << 2 | byte / 9 % 3 << 4 |
-                                         byte / 27 % 3 << 6);
+      for (int i = 0, rest = byte; i < 4; ++i, rest /= 3) {
+        trits[i][byte] = static_cast<uint8_t>(rest % 3);
+      }
     }
   }
 };
@@ -103,15 +103,16 @@ class DigitCursor<3> {
     const __m512i power = _mm512_set1_epi8(81);
     const __m512i once = _mm512_min_epu8(packed, _mm512_sub_epi8(packed, power));
     const __m512i first = _mm512_min_epu8(once, _mm512_sub_epi8(once, power));
-    last_ = shift_left<-6>(Bytes{_mm512_sub_epi8(packed, first)});
-    digits_ = Bytes{_mm512_permutex2var_epi8(_mm512_load_si512(kTritTable.first), first,
-                                             _mm512_load_si512(kTritTable.first + 64))};
+    digits_ = Bytes{first};
+    last_ = Bytes{_mm512_sub_epi8(packed, first)};
   }
 
   template <size_t kDigit>
   HWY_INLINE Bytes digit() {
-    if constexpr (kDigit == 4) return hn::And(last_, hn::Set(BytesTag(), 3));
-    return hn::And(shift_left<-2 * static_cast<int>(kDigit)>(digits_), hn::Set(BytesTag(), 3));
+    if constexpr (kDigit == 4) return hn::And(shift_left<-6>(last_), hn::Set(BytesTag(), 3));
+    const uint8_t* table = kTritTable.trits[kDigit];
+    return Bytes{_mm512_permutex2var_epi8(_mm512_load_si512(table), digits_.raw,
+                                          _mm512_load_si512(table + 64))};
   }
 #else
   HWY_INLINE void load() { digits_ = next_vector(); }
@@ -186,15 +187,15 @@ HWY_INLINE Floats add_mean(Floats mean, int32_t neg_sum, float x_scale, Floats y
 }
 
 // One token: digits are used as soon as they are unpacked, and kStreams panels, `distance` from
-// each other, are read side by side, as in int_panels.cc.
-template <int kBase, size_t kPlanes, size_t kStreams>
+// each other, are read side by side, as in int_panels.cc, but whole vectors of each at a time.
+template <int kBase, size_t kPlanes, bool kMean, size_t kStreams>
 HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t distance,
                                  const Tile& tile) {
   using Cursor = DigitCursor<kBase>;
+  constexpr size_t kPhases = Cursor::kPhases;
   const DigitJob& job = work.job;
   const int64_t groups = job.x->groups;
   const int64_t groups_per_scale = job.groups_per_scale();
-  const bool has_mean = job.matrix->has_mean;
   for (size_t part = 0; part < kParts; ++part) {
     Cursor digits[kStreams][kPlanes];
     ScaleCursor scales[kStreams][kPlanes];
@@ -214,15 +215,19 @@ HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t d
       y[s] = hn::Zero(FloatsTag());
     });
     int64_t left = 0;  // groups of activations that the scales are still for
-    for (int64_t g = 0; g < groups;) {
-      unroll<Cursor::kPhases>([&](auto phase) BITSMITH_UNROLLED {
-        if (g == groups) return;
-        const bool fresh = left == 0;
-        left = (fresh ? groups_per_scale : left) - 1;
-        const int8_t* HWY_RESTRICT x = tile.codes + g * 32;
-        unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+    for (int64_t first = 0; first < groups; first += kPhases) {
+      std::array<bool, kPhases> fresh;
+      for (bool& now : fresh) {
+        now = left == 0;
+        left = (now ? groups_per_scale : left) - 1;
+      }
+      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+        unroll<kPhases>([&](auto phase) BITSMITH_UNROLLED {
+          const int64_t g = first + static_cast<int64_t>(phase);
+          if (g >= groups) return;
+          const int8_t* HWY_RESTRICT x = tile.codes + g * 32;
           unroll<kPlanes>([&](auto p) BITSMITH_UNROLLED {
-            if (fresh) scale[s][p] = scales[s][p].next();
+            if (fresh[phase]) scale[s][p] = scales[s][p].next();
             Bytes w[8];
             digits[s][p].template next8<phase>(w);
             Ints dot = hn::Zero(IntsTag());
@@ -231,12 +236,11 @@ HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t d
             y[s] = add_dot(work.centred<kBase>(dot, tile.neg_sums[g]), scale[s][p], tile.scales[g],
                            y[s]);
           });
-          if (has_mean) {
-            if (fresh) mean[s] = means[s].next();
+          if constexpr (kMean) {
+            if (fresh[phase]) mean[s] = means[s].next();
             y[s] = add_mean(mean[s], tile.neg_sums[g], tile.scales[g], y[s]);
           }
         });
-        ++g;
       });
     }
     unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
@@ -332,15 +336,19 @@ void multiply_base(const DigitJob& job, const PanelRange& range, uint8_t* scratc
   const DigitWork work(job);
   if (job.tokens == 1) {
     const Tile tile = tile_of(job, range.panel_begin, 0);
-    const auto run = [&](auto planes, auto streams) {
+    const auto run_with = [&](auto planes, auto streams, auto mean) {
       for_streams<streams>(range, tile,
                            [&](int64_t panel, int64_t distance, auto count, const Tile& at) {
-                             multiply_token<kBase, planes, count>(work, panel, distance, at);
+                             multiply_token<kBase, planes, mean, count>(work, panel, distance, at);
                            });
+    };
+    const auto run = [&](auto planes, auto streams) {
+      return job.matrix->has_mean ? run_with(planes, streams, std::true_type())
+                                  : run_with(planes, streams, std::false_type());
     };
     switch (work.planes) {
       case 1:
-        return run(std::integral_constant<size_t, 1>(), std::integral_constant<size_t, 4>());
+        return run(std::integral_constant<size_t, 1>(), std::integral_constant<size_t, 2>());
       case 2:
         return run(std::integral_constant<size_t, 2>(), std::integral_constant<size_t, 2>());
       case 3:

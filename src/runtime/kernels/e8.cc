@@ -2,6 +2,7 @@
 #include "codecs/e8.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "codecs/blocks.h"
@@ -15,18 +16,17 @@ namespace {
 
 constexpr int64_t kActivationGroup = 32;
 
-// E8Job::patterns, from points of positive elements.
+// E8Job::patterns, from points without negative elements but perhaps the last.
 AlignedArray<uint8_t> make_patterns() {
-  AlignedArray<uint8_t> patterns(2 * 256);
+  AlignedArray<uint8_t> patterns(4 * 256);
   for (unsigned pattern = 0; pattern < 256; ++pattern) {
     float point[8];
     E8Codebook::instance().decode(static_cast<uint16_t>(pattern << 8 | 1), point);
     for (int i = 0; i < 8; ++i) {
-      // The last element is negative if the sum asks for it.
-      const float shifted = point[i] - 0.25F;
-      const auto magnitude = static_cast<unsigned>(shifted < 0 ? -shifted : shifted);
-      patterns[i / 4 * 256 + static_cast<int64_t>(pattern)] |=
-          static_cast<uint8_t>(magnitude << (i % 4 * 2));
+      const float element = point[i] - 0.25F;
+      const unsigned u = static_cast<unsigned>(std::fabs(element)) | 4;
+      patterns[i / 2 * 256 + static_cast<int64_t>(pattern)] |=
+          static_cast<uint8_t>((element < 0 ? u ^ 7 : u) << (i % 2 * 4));
     }
   }
   return patterns;
@@ -56,8 +56,11 @@ class E8Kernel final : public LinearKernel {
     job.planes = &layout_.codes;
     job.codes = bytes_ + layout_.codes_offset;
     job.patterns = patterns.data();
+    std::vector<int8_t> by_element;
     std::vector<int8_t> sums;
     if (job.tokens == 1) {
+      by_element = codes_by_element(job.x->codes, 8);
+      job.x_by_element = by_element.data();
       sums = block_sums(job.x->codes);
       job.block_sums = sums.data();
     }

@@ -16,10 +16,13 @@ struct E8Job : NumberJob {
 
   const CodePlanes* planes = nullptr;  // of the matrix of blocks: low bytes of codes, high bytes
   const uint8_t* codes = nullptr;      // of the whole tensor
-  // By high byte of a code, its pattern: (2 |a| - 1) / 2 of elements 0 to 3, then of 4 to 7, each
-  // in 2 bits, the first lowest. Aligned to 64 bytes.
-  const uint8_t* patterns = nullptr;  // [2][256]
-  // Of one token, if there is one: of each group the sums of the 4 blocks' activations, as
+  // By high byte of a code, its pattern: (2 |a| - 1) / 2 + 4 of elements 0 and 1 in 4 bits each,
+  // the first lowest, then of 2 and 3, ...; of element 7 all three bits are turned if the number of
+  // negative elements is odd. Aligned to 64 bytes.
+  const uint8_t* patterns = nullptr;  // [4][256]
+  // The activations of one token, if there is one, of each group [8][4 blocks].
+  const int8_t* x_by_element = nullptr;
+  // And of each group the sums of the 4 blocks' activations, as
   // 64 * high + low, low in [0, 64).
   const int8_t* block_sums = nullptr;  // [groups][low, high][4]
 };

@@ -1,5 +1,6 @@
 // Points of the lattice E8 times int8 activations.
 #include <algorithm>
+#include <bit>
 
 #include "runtime/kernels/e8_job.h"
 #include "runtime/kernels/targets.h"
@@ -15,6 +16,7 @@
 //
 #include "runtime/kernels/target-inl.h"
 #if HWY_TARGET != HWY_SCALAR
+#include "runtime/kernels/code_planes-inl.h"
 #include "runtime/kernels/number_tile-inl.h"
 #endif
 
@@ -29,106 +31,72 @@ void multiply_panels(const E8Job& job, const PanelRange& range, uint8_t* /*scrat
 
 #elif HWY_TARGET == HWY_AVX3_DL
 
-// 4 blocks of 16 rows: a lane of 32 bits is a row, a byte of it a block.
-struct Points {
-  __m512i magnitudes[2];  // 2 bits for each of elements 0 to 3, and 4 to 7
-  __m512i signs[2];       // a bit for each element from 0 on, or from 4 on; 1: negative
-  __m512i shifts;         // 1: + 1/4
-};
-
-// Where the bits of the quads of block b lie: byte j of 8 (row j / 4 of two, element j % 4) takes 8
-// bits of the two rows' 64, from its own on: of a magnitude to bits 0 and 1, of a sign to bit 2.
-// What magnitude + 4 * sign means, whatever bits 3 to 5.
-struct Tables {
-  alignas(64) uint8_t magnitude_bits[4][64] = {};
-  alignas(64) uint8_t sign_bits[4][64] = {};
-  alignas(64) uint8_t numbers[64] = {};
-  constexpr Tables() {
-    for (int i = 0; i < 64; ++i) {
-      const int row = i / 4 % 2 * 32;
-      const int element = i % 4;
-      for (int b = 0; b < 4; ++b) {
-        magnitude_bits[b][i] = static_cast<uint8_t>(row + b * 8 + element * 2);
-        sign_bits[b][i] = static_cast<uint8_t>((row + b * 8 + element + 62) % 64);
+// What the signs turn of each pair, by the signs of elements 0 to 6. The last element's, which
+// makes their sum even, is the parity of the others; patterns say where it is the other way round.
+struct TurnTables {
+  alignas(64) uint8_t turned[4][128] = {};
+  constexpr TurnTables() {
+    for (int q = 0; q < 4; ++q) {
+      for (unsigned signs = 0; signs < 128; ++signs) {
+        const unsigned all = signs | (std::popcount(signs) & 1u) << 7;
+        const unsigned pair = all >> 2 * q;
+        turned[q][signs] = static_cast<uint8_t>((pair & 1) * 7 + (pair >> 1 & 1) * 0x70);
       }
-      const int coordinate = 4 * (i & 3) + 2;
-      numbers[i] = static_cast<uint8_t>(E8Job::kOffset + ((i & 4) != 0 ? -coordinate : coordinate));
     }
   }
 };
-constexpr Tables kTables;
+constexpr TurnTables kTurns;
 
-class Decoder {
- public:
-  HWY_INLINE explicit Decoder(const uint8_t* HWY_RESTRICT patterns) {
-    for (size_t i = 0; i < 8; ++i) patterns_[i] = _mm512_load_si512(patterns + i * 64);
-    for (size_t b = 0; b < 4; ++b) {
-      magnitude_bits_[b] = _mm512_load_si512(kTables.magnitude_bits[b]);
-      sign_bits_[b] = _mm512_load_si512(kTables.sign_bits[b]);
-    }
-    numbers_ = _mm512_load_si512(kTables.numbers);
-  }
-
-  HWY_INLINE Points points(const uint8_t* HWY_RESTRICT low,
-                           const uint8_t* HWY_RESTRICT high) const {
+// The codes of 4 blocks of 16 rows, byte row * 4 + block.
+struct Codes {
+  HWY_INLINE void load(const uint8_t* HWY_RESTRICT low, const uint8_t* HWY_RESTRICT high) {
     const __m512i signs = _mm512_loadu_si512(low);
-    const __m512i pattern = _mm512_loadu_si512(high);
-    const __mmask64 upper = _mm512_movepi8_mask(pattern);
-    Points p;
-    unroll<2>([&](auto half) BITSMITH_UNROLLED {
-      const __m512i* t = patterns_ + half * 4;
-      p.magnitudes[half] =
-          _mm512_mask_mov_epi8(_mm512_permutex2var_epi8(t[0], pattern, t[1]), upper,
-                               _mm512_permutex2var_epi8(t[2], pattern, t[3]));
+    pattern = _mm512_loadu_si512(high);
+    upper = _mm512_movepi8_mask(pattern);
+    turn = _mm512_srli_epi16(signs, 1);
+    shift = Bytes{_mm512_and_si512(signs, _mm512_set1_epi8(1))};
+  }
+
+  __m512i pattern;
+  __mmask64 upper;
+  __m512i turn;
+  Bytes shift;  // 1: + 1/4, 0: - 1/4
+};
+
+// Elements 2q and 2q + 1 of blocks. An element is 2 u - 7, in halves, where u is its magnitude
+// (2 |a| - 1) / 2 plus 4, below 8, with all three bits turned if it is negative.
+template <size_t kPair>
+class PairTable {
+ public:
+  HWY_INLINE explicit PairTable(const uint8_t* HWY_RESTRICT patterns) {
+    unroll<4>([&](auto i) BITSMITH_UNROLLED {
+      patterns_[i] = _mm512_load_si512(patterns + kPair * 256 + i * 64);
     });
-    // The last element's sign makes the sum even: that of all elements is (odd magnitudes) +
-    // (negative elements) modulo 2, up to constants.
-    const __m512i odd = _mm512_xor_si512(p.magnitudes[0], p.magnitudes[1]);
-    const __m512i bits = _mm512_xor_si512(_mm512_and_si512(odd, _mm512_set1_epi8(0x55)),
-                                          _mm512_and_si512(signs, _mm512_set1_epi8(-2)));
-    const __m512i parity = _mm512_slli_epi16(_mm512_popcnt_epi8(bits), 7);
-    // parity where the mask is 1, else the other
-    p.signs[0] = _mm512_ternarylogic_epi32(_mm512_set1_epi8(-128), parity,
-                                           _mm512_srli_epi16(signs, 1), 0xca);
-    p.signs[1] = _mm512_ror_epi32(p.signs[0], 4);
-    p.shifts = _mm512_and_si512(signs, _mm512_set1_epi8(1));
-    return p;
   }
 
-  // The numbers of quad kQuad of 8, without the shifts: two quads are a block.
-  template <size_t kQuad>
-  HWY_INLINE Bytes numbers(const Points& p) const {
-    const __m512i magnitude =
-        _mm512_multishift_epi64_epi8(magnitude_bits_[kQuad / 2], p.magnitudes[kQuad % 2]);
-    const __m512i sign = _mm512_multishift_epi64_epi8(sign_bits_[kQuad / 2], p.signs[kQuad % 2]);
-    const __m512i index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(3), magnitude, sign, 0xca);
-    return Bytes{_mm512_permutexvar_epi8(index, numbers_)};
-  }
-
-  // + 1 or - 1 for a shift of 1/4 up or down, of the block of quad kQuad.
-  template <size_t kQuad>
-  HWY_INLINE Bytes shifted(const Points& p, Bytes numbers) const {
-    const __m512i from = _mm512_set1_epi64(
-        static_cast<int64_t>(0x2020202000000000ull + kQuad / 2 * 8 * 0x0101010101010101ull));
-    const __m512i shift =
-        _mm512_and_si512(_mm512_multishift_epi64_epi8(from, p.shifts), _mm512_set1_epi8(1));
-    const __m512i up = _mm512_add_epi8(shift, shift);
-    return Bytes{_mm512_sub_epi8(_mm512_add_epi8(numbers.raw, up), _mm512_set1_epi8(1))};
+  HWY_INLINE void elements(const Codes& codes, Bytes& first, Bytes& second) const {
+    const __m512i positive = _mm512_mask_mov_epi8(
+        _mm512_permutex2var_epi8(patterns_[0], codes.pattern, patterns_[1]), codes.upper,
+        _mm512_permutex2var_epi8(patterns_[2], codes.pattern, patterns_[3]));
+    const uint8_t* turns = kTurns.turned[kPair];
+    const __m512i turned = kPair < 3  // their signs are among the lowest 6
+                               ? _mm512_permutexvar_epi8(codes.turn, _mm512_load_si512(turns))
+                               : _mm512_permutex2var_epi8(_mm512_load_si512(turns), codes.turn,
+                                                          _mm512_load_si512(turns + 64));
+    const Bytes both{_mm512_xor_si512(positive, turned)};
+    first = hn::And(both, hn::Set(BytesTag(), 7));
+    second = hn::And(shift_left<-4>(both), hn::Set(BytesTag(), 7));
   }
 
  private:
-  __m512i patterns_[8];
-  __m512i magnitude_bits_[4];
-  __m512i sign_bits_[4];
-  __m512i numbers_;
+  __m512i patterns_[4];
 };
 
-// One token; kStreams panels are read side by side, as in int_panels.cc. The shifts, one for 8
-// columns, are multiplied by the sums of these columns' activations.
+// One token; kStreams panels are read side by side, as in int_panels.cc. Each element of 4 blocks
+// meets its 4 activations; the shifts, one for 8 columns, the sums of these columns' activations.
 template <size_t kStreams>
-HWY_NOINLINE void multiply_token(const E8Job& job, const Decoder& decoder_in, int64_t panel,
-                                 int64_t distance, const Tile& tile) {
-  const Decoder decoder = decoder_in;
+HWY_NOINLINE void multiply_token(const E8Job& job, int64_t panel, int64_t distance,
+                                 const Tile& tile) {
   const int64_t high_offset = job.planes->planes[1].offset_bytes;
   const int64_t stride = distance * job.planes->panel_code_bytes;
   const int64_t groups = job.x->groups;
@@ -147,25 +115,35 @@ HWY_NOINLINE void multiply_token(const E8Job& job, const Decoder& decoder_in, in
   for (int64_t g = 0; g < groups; ++g, codes += 64) {
     const bool fresh = left == 0;
     left = (fresh ? groups_per_scale : left) - 1;
-    const int8_t* HWY_RESTRICT x = tile.codes + g * 32;
+    const int8_t* HWY_RESTRICT x = job.x_by_element + g * 32;
     const int8_t* HWY_RESTRICT sums = job.block_sums + g * 8;
+    Codes c[kStreams];
+    Ints dot[kStreams];
     unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
-      constexpr auto kStream = static_cast<int64_t>(decltype(s)::value);
-      const uint8_t* low = codes + kStream * stride;
+      const uint8_t* low = codes + static_cast<int64_t>(s) * stride;
       prefetch_far(low + 1024);
       prefetch_far(low + high_offset + 1024);
-      const Points points = decoder.points(low, low + high_offset);
-      // Numbers have the offset, shifts are 2 * bit - 1: one for each activation.
-      Ints dot = hn::Set(IntsTag(), tile.neg_sums[g] * (E8Job::kOffset + 1));
-      unroll<8>([&](auto i) BITSMITH_UNROLLED {
-        dot = dot4<7>(dot, decoder.numbers<i>(points), load_quad(x + i * 4));
+      c[s].load(low, low + high_offset);
+      dot[s] = hn::Zero(IntsTag());
+    });
+    unroll<4>([&](auto pair) BITSMITH_UNROLLED {
+      const PairTable<pair> table(job.patterns);
+      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+        Bytes first;
+        Bytes second;
+        table.elements(c[s], first, second);
+        dot[s] = dot4<7>(dot[s], first, load_quad(x + pair * 8));
+        dot[s] = dot4<7>(dot[s], second, load_quad(x + pair * 8 + 4));
       });
-      const Bytes shifts{points.shifts};
-      Ints shift = dot4<7>(hn::Zero(IntsTag()), shifts, load_quad(sums + 4));
-      shift = dot4<7>(hn::ShiftLeft<6>(shift), shifts, load_quad(sums));
-      dot = hn::Add(dot, hn::Add(shift, shift));
+    });
+    unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
+      // 4 times the coordinate is 4 u - 15 + 2 shift.
+      Ints shift = dot4<7>(hn::Zero(IntsTag()), c[s].shift, load_quad(sums + 4));
+      shift = dot4<7>(hn::ShiftLeft<6>(shift), c[s].shift, load_quad(sums));
+      const Ints half = hn::Add(hn::Add(dot[s], dot[s]), shift);
+      const Ints sum = hn::Add(hn::Add(half, half), hn::Set(IntsTag(), tile.neg_sums[g] * 15));
       if (fresh) scale[s] = scales[s].next();
-      y[s] = add_dot(dot, scale[s], tile.scales[g], y[s]);
+      y[s] = add_dot(sum, scale[s], tile.scales[g], y[s]);
     });
   }
   unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
@@ -174,32 +152,59 @@ HWY_NOINLINE void multiply_token(const E8Job& job, const Decoder& decoder_in, in
   });
 }
 
+// In every lane of 32 bits byte b of v[e] becomes byte e of v[b].
+HWY_INLINE void transpose_bytes(Bytes* HWY_RESTRICT v) {
+  const __m512i low = _mm512_unpacklo_epi8(v[0].raw, v[1].raw);
+  const __m512i high = _mm512_unpackhi_epi8(v[0].raw, v[1].raw);
+  const __m512i more_low = _mm512_unpacklo_epi8(v[2].raw, v[3].raw);
+  const __m512i more_high = _mm512_unpackhi_epi8(v[2].raw, v[3].raw);
+  const __m512i row0 = _mm512_unpacklo_epi16(low, more_low);  // [b][e] of rows 0, 4, 8, 12
+  const __m512i row1 = _mm512_unpackhi_epi16(low, more_low);
+  const __m512i row2 = _mm512_unpacklo_epi16(high, more_high);
+  const __m512i row3 = _mm512_unpackhi_epi16(high, more_high);
+  const __m512i a = _mm512_unpacklo_epi32(row0, row1);
+  const __m512i b = _mm512_unpackhi_epi32(row0, row1);
+  const __m512i c = _mm512_unpacklo_epi32(row2, row3);
+  const __m512i d = _mm512_unpackhi_epi32(row2, row3);
+  v[0] = Bytes{_mm512_unpacklo_epi64(a, c)};
+  v[1] = Bytes{_mm512_unpackhi_epi64(a, c)};
+  v[2] = Bytes{_mm512_unpacklo_epi64(b, d)};
+  v[3] = Bytes{_mm512_unpackhi_epi64(b, d)};
+}
+
 // The numbers of a panel as NumberJob::plane_bytes() says.
-HWY_NOINLINE void unpack_panel(const E8Job& job, const Decoder& decoder_in, int64_t panel,
-                               uint8_t* HWY_RESTRICT out) {
-  const Decoder decoder = decoder_in;
+HWY_NOINLINE void unpack_panel(const E8Job& job, int64_t panel, uint8_t* HWY_RESTRICT out) {
   const uint8_t* codes = job.codes + panel * job.planes->panel_code_bytes;
   const int64_t high_offset = job.planes->planes[1].offset_bytes;
   for (int64_t g = 0; g < job.x->groups; ++g, codes += 64, out += 512) {
-    const Points points = decoder.points(codes, codes + high_offset);
+    Codes c;
+    c.load(codes, codes + high_offset);
+    Bytes u[8];
+    unroll<4>([&](auto pair) BITSMITH_UNROLLED {
+      PairTable<pair>(job.patterns).elements(c, u[pair * 2], u[pair * 2 + 1]);
+    });
+    // 4 u - 15 + 2 shift + the offset
+    const Bytes rest = hn::Sub(hn::Add(c.shift, c.shift), hn::Set(BytesTag(), 15 - E8Job::kOffset));
+    for (Bytes& number : u) number = hn::Add(shift_left<2>(number), rest);
+    transpose_bytes(u);
+    transpose_bytes(u + 4);
     unroll<8>([&](auto i) BITSMITH_UNROLLED {
-      const Bytes numbers = decoder.shifted<i>(points, decoder.numbers<i>(points));
-      hn::StoreU(numbers, BytesTag(), out + i * 64);
+      hn::StoreU(u[i % 2 * 4 + i / 2], BytesTag(), out + i * 64);
     });
   }
 }
 
 void multiply_panels(const E8Job& job, const PanelRange& range, uint8_t* scratch) {
-  const Decoder decoder(job.patterns);
   if (job.tokens == 1) {
-    for_streams<2>(range, tile_of(job, range.panel_begin, 0),
-                   [&](int64_t panel, int64_t distance, auto streams, const Tile& tile) {
-                     multiply_token<streams>(job, decoder, panel, distance, tile);
-                   });
+    for_streams<kTokenStreams>(
+        range, tile_of(job, range.panel_begin, 0),
+        [&](int64_t panel, int64_t distance, auto streams, const Tile& tile) {
+          multiply_token<streams>(job, panel, distance, tile);
+        });
     return;
   }
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
-    unpack_panel(job, decoder, panel, scratch);
+    unpack_panel(job, panel, scratch);
     multiply_blocks<0, 1>(job, range, panel, scratch);
   }
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "codecs/code_planes.h"
 #include "runtime/kernels/group_scales.h"
@@ -41,6 +42,17 @@ struct NumberJob {
   int64_t plane_bytes() const { return ceil_div(quads(), 8) * 8 * CodePlanes::kVectorBytes; }
   int64_t scratch_bytes() const { return plane_bytes() * (radix_bits > 0 ? 2 : 1) + 64; }
 };
+
+// The activations of one token, of each 4 blocks of `dim` columns [dim][4] instead of [4][dim].
+inline std::vector<int8_t> codes_by_element(const std::vector<int8_t>& codes, int64_t dim_in) {
+  const auto dim = static_cast<size_t>(dim_in);
+  std::vector<int8_t> result(codes.size());
+  for (size_t i = 0; i < codes.size(); ++i) {
+    const size_t within = i % (4 * dim);
+    result[i - within + within % dim * 4 + within / dim] = codes[i];
+  }
+  return result;
+}
 
 // The specification. For every row r and token t, with g running over the groups of activations in
 // ascending order, starting from y = 0:

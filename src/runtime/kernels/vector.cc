@@ -94,7 +94,7 @@ class VectorKernel final : public LinearKernel {
     job.tables = tables_.numbers.data();
     std::vector<int8_t> x_by_element;
     if (job.tokens == 1) {
-      x_by_element = by_element(job.x->codes);
+      x_by_element = codes_by_element(job.x->codes, dim_);
       job.x_by_element = x_by_element.data();
     }
     for_panel_ranges(layout_.codes.panels, x.tokens(), job.scratch_bytes(), pool,
@@ -106,16 +106,6 @@ class VectorKernel final : public LinearKernel {
   std::string_view name() const override { return name_; }
 
  private:
-  std::vector<int8_t> by_element(const std::vector<int8_t>& codes) const {
-    const auto dim = static_cast<size_t>(dim_);
-    std::vector<int8_t> result(codes.size());
-    for (size_t i = 0; i < codes.size(); ++i) {
-      const size_t within = i % (4 * dim);
-      result[i - within + within % dim * 4 + within / dim] = codes[i];
-    }
-    return result;
-  }
-
   GroupedLayout layout_;
   MatrixShape shape_;
   int64_t dim_;
