@@ -240,7 +240,14 @@ void bench_codecs(int threads) {
       Scheme("trellis", {{"bits", 3}, {"code", "mul1"}}),
       Scheme("trellis", {{"bits", 4}, {"code", "mul1"}}),
       Scheme("trellis", {{"bits", 2}, {"code", "3inst"}}),
-      Scheme("trellis", {{"bits", 4}, {"code", "3inst"}})};
+      Scheme("trellis", {{"bits", 4}, {"code", "3inst"}}),
+      Scheme("q4_0", json::object()),
+      Scheme("q8_0", json::object()),
+      Scheme("q2_k", json::object()),
+      Scheme("q3_k", json::object()),
+      Scheme("q4_k", json::object()),
+      Scheme("q5_k", json::object()),
+      Scheme("q6_k", json::object())};
   const char* only = std::getenv("BITSMITH_BENCH_SCHEME");
   ThreadPool pool(threads);
   const auto seconds = [&](const std::function<void()>& run) {
