@@ -43,13 +43,14 @@ struct BlockJob {
   int64_t scratch_bytes() const { return planes.quads * CodePlanes::kVectorBytes + 64; }
 };
 
-// The specification. For every row r and token t, with g running over the sub-blocks in ascending
-// order, starting from y = 0:
-//     dot = sum over the columns of (code[r, c] - zero) * x_code[t, c]               exact, int32
-//     y   = fma(float(dot), (d * factor) * x_scale, y)
-//     y   = fma(float(-sum of x_code), (m * min) * x_scale, y)                   if there are
-//     minima
-// d * factor and m * min are exact in float32.
+// The specification. For every row r and token t, block by block from y = 0, and in a block with g
+// running over its sub-blocks from whole = least = 0, all in float32:
+//     dot   = sum over the columns of (code[r, c] - zero) * x_code[t, c]           exact, int32
+//     whole = fma(dot, factor * x_scale, whole)
+//     least = fma(min, -(sum of x_code) * x_scale, least)                          with minima
+// and then
+//     y = fma(d, whole, y)
+//     y = fma(m, least, y)                                                         with minima
 void multiply_blocks_reference(const BlockJob& job, const PanelRange& range) noexcept;
 
 // The same, bit for bit, by the kernels for the best target of this CPU. Scratch:

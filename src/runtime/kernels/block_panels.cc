@@ -31,13 +31,6 @@ void multiply_panels(const BlockJob& job, const PanelRange& range, uint8_t* /*sc
 
 #else
 
-// What a sub-block multiplies by, of the rows of a part.
-template <bool kMin>
-struct SubScale {
-  Floats scale;
-  Floats offset;  // with kMin only
-};
-
 // Goes over the sub-blocks of one part of a panel.
 template <bool kMin>
 class ParameterCursor {
@@ -46,35 +39,34 @@ class ParameterCursor {
   HWY_INLINE ParameterCursor(const BlockJob& job, int64_t panel, size_t part)
       : at_(job.parameters(panel) + part * kPartRows), part_(part * kPartRows) {}
 
-  // Before the sub-blocks of a block.
-  HWY_INLINE void next_block() {
-    prefetch_far(at_ + 1024);
-    d_ = halves(at_ + part_);
+  // d, and m, which are two bytes a row; before the sub-blocks of a block.
+  HWY_INLINE void next_block(Floats& d, Floats& m) {
+    d = halves(at_ + part_);
     at_ += 32;
     if constexpr (kMin) {
-      m_ = halves(at_ + part_);
+      m = halves(at_ + part_);
       at_ += 32;
     }
   }
 
-  HWY_INLINE SubScale<kMin> next() {
-    const FloatsTag df;
-    const IntsTag di;
-    SubScale<kMin> result;
+  // factor, and min.
+  HWY_INLINE void next(Floats& factor, Floats& min) {
     const hn::Rebind<int8_t, IntsTag> d8;
-    result.scale = hn::Mul(
-        d_,
-        hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(d8, reinterpret_cast<const int8_t*>(at_)))));
+    const hn::Rebind<uint8_t, IntsTag> du8;
+    prefetch_far(at_ + 512);
+    factor = as_floats(hn::LoadU(d8, reinterpret_cast<const int8_t*>(at_)));
     at_ += 16;
     if constexpr (kMin) {
-      const hn::Rebind<uint8_t, IntsTag> du8;
-      result.offset = hn::Mul(m_, hn::ConvertTo(df, hn::PromoteTo(di, hn::LoadU(du8, at_))));
+      min = as_floats(hn::LoadU(du8, at_));
       at_ += 16;
     }
-    return result;
   }
 
  private:
+  template <class V>
+  static HWY_INLINE Floats as_floats(V bytes) {
+    return hn::ConvertTo(FloatsTag(), hn::PromoteTo(IntsTag(), bytes));
+  }
   static HWY_INLINE Floats halves(const uint8_t* HWY_RESTRICT in) {
     const hn::Rebind<hwy::float16_t, FloatsTag> dh;
     const hn::Repartition<uint8_t, decltype(dh)> d8;
@@ -82,18 +74,30 @@ class ParameterCursor {
   }
 
   const uint8_t* at_ = nullptr;
-  size_t part_ = 0;  // d and m are two bytes a row
-  Floats d_;
-  Floats m_;
+  size_t part_ = 0;
 };
 
+// The sums of a block, to be multiplied by d and m.
 template <bool kMin>
-HWY_INLINE Floats add_sub_block(Ints dot, const SubScale<kMin>& sub, int32_t neg_sum, float x_scale,
-                                Floats y) {
-  y = add_dot(dot, sub.scale, x_scale, y);
-  if constexpr (kMin) y = add_dot(hn::Set(IntsTag(), neg_sum), sub.offset, x_scale, y);
-  return y;
-}
+struct BlockSums {
+  HWY_INLINE BlockSums() : whole(hn::Zero(FloatsTag())), least(hn::Zero(FloatsTag())) {}
+
+  HWY_INLINE void add(Ints dot, Floats factor, Floats min, int32_t neg_sum, float x_scale) {
+    const FloatsTag df;
+    whole = hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(factor, hn::Set(df, x_scale)), whole);
+    if constexpr (kMin) {
+      least = hn::MulAdd(min, hn::Set(df, static_cast<float>(neg_sum) * x_scale), least);
+    }
+  }
+  HWY_INLINE Floats add_to(Floats y, Floats d, Floats m) const {
+    y = hn::MulAdd(d, whole, y);
+    if constexpr (kMin) y = hn::MulAdd(m, least, y);
+    return y;
+  }
+
+  Floats whole;
+  Floats least;
+};
 
 // One token: codes are used as soon as they are unpacked, and kStreams panels, `distance` from each
 // other, are read side by side, as in int_panels.cc. 8 quads are kSubs sub-blocks.
@@ -118,7 +122,10 @@ HWY_NOINLINE void multiply_token(const BlockJob& job, int64_t panel, int64_t dis
     const float* HWY_RESTRICT x_scales = tile.scales;
     const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
     for (int64_t block = 0; block < blocks; ++block) {
-      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED { parameters[s].next_block(); });
+      BlockSums<kMin> sums[kStreams];
+      Floats d[kStreams];
+      Floats m[kStreams];
+      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED { parameters[s].next_block(d[s], m[s]); });
       for (int64_t step = 0; step < steps; ++step) {
         unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
           Bytes w[8];
@@ -129,13 +136,17 @@ HWY_NOINLINE void multiply_token(const BlockJob& job, int64_t panel, int64_t dis
               constexpr size_t kQuad = decltype(i)::value * kQuads + decltype(q)::value;
               dot = dot4<7>(dot, w[kQuad], load_quad(x + kQuad * 4));
             });
-            y[s] = add_sub_block<kMin>(dot, parameters[s].next(), neg_sums[i], x_scales[i], y[s]);
+            Floats factor;
+            Floats min;
+            parameters[s].next(factor, min);
+            sums[s].add(dot, factor, min, neg_sums[i], x_scales[i]);
           });
         });
         x += 32;
         x_scales += kSubs;
         neg_sums += kSubs;
       }
+      unroll<kStreams>([&](auto s) BITSMITH_UNROLLED { y[s] = sums[s].add_to(y[s], d[s], m[s]); });
     }
     unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
       const int64_t on = static_cast<int64_t>(s) * distance;
@@ -175,9 +186,14 @@ HWY_NOINLINE void multiply_tile(const BlockJob& job, int64_t panel,
     const float* HWY_RESTRICT x_scales = tile.scales;
     const int32_t* HWY_RESTRICT neg_sums = tile.neg_sums;
     for (int64_t block = 0; block < blocks; ++block) {
-      parameters.next_block();
+      BlockSums<kMin> sums[kTokens];
+      Floats d;
+      Floats m;
+      parameters.next_block(d, m);
       for (int64_t sub = 0; sub < subs; ++sub) {
-        const SubScale<kMin> scale = parameters.next();
+        Floats factor;
+        Floats min;
+        parameters.next(factor, min);
         unroll<kTokens / kStep>([&](auto group) BITSMITH_UNROLLED {
           constexpr size_t kFirst = decltype(group)::value * kStep;
           Ints dot[kStep];
@@ -191,8 +207,7 @@ HWY_NOINLINE void multiply_tile(const BlockJob& job, int64_t panel,
             });
           });
           unroll<kStep>([&](auto t) BITSMITH_UNROLLED {
-            y[kFirst + t] = add_sub_block<kMin>(dot[t], scale, neg_sums[kFirst + t],
-                                                x_scales[kFirst + t], y[kFirst + t]);
+            sums[kFirst + t].add(dot[t], factor, min, neg_sums[kFirst + t], x_scales[kFirst + t]);
           });
         });
         codes += kQuads * 64;
@@ -200,6 +215,7 @@ HWY_NOINLINE void multiply_tile(const BlockJob& job, int64_t panel,
         x_scales += tile.n;
         neg_sums += tile.n;
       }
+      unroll<kTokens>([&](auto t) BITSMITH_UNROLLED { y[t] = sums[t].add_to(y[t], d, m); });
     }
     unroll<kTokens>([&](auto t) BITSMITH_UNROLLED {
       store_part(job.planes.shape.rows, panel, part, y[t],

@@ -38,22 +38,27 @@ void multiply_blocks_reference(const BlockJob& job, const PanelRange& range) noe
     for (int64_t row = range.panel_begin * CodePlanes::kPanelRows; row < row_end; ++row) {
       for (int64_t t = 0; t < count; ++t) {
         float y = 0;
-        for (int64_t g = 0; g < x.groups; ++g) {
-          const auto at = static_cast<size_t>(first * x.groups + g * count + t);
-          int32_t dot = 0;
-          for (int64_t c = 0; c < job.sub_cols; ++c) {
-            dot += (code_at(job, row, g * job.sub_cols + c) - job.zero) *
-                   x.codes[at * static_cast<size_t>(job.sub_cols) + static_cast<size_t>(c)];
-          }
+        for (int64_t g = 0; g < x.groups;) {
           const uint8_t* head =
               job.parameters(row / CodePlanes::kPanelRows) + g / subs * job.block_bytes();
-          const uint8_t* sub = head + job.head_bytes() + g % subs * job.sub_bytes() + row % 16;
-          const float scale = half_at(head, row) * static_cast<float>(static_cast<int8_t>(sub[0]));
-          y = std::fma(static_cast<float>(dot), scale * x.scales[at], y);
-          if (job.has_min) {
-            const float offset = half_at(head + 32, row) * static_cast<float>(sub[16]);
-            y = std::fma(static_cast<float>(x.neg_sums[at]), offset * x.scales[at], y);
+          const uint8_t* sub = head + job.head_bytes() + row % 16;
+          float whole = 0;
+          float least = 0;
+          for (int64_t end = g + subs; g < end; ++g, sub += job.sub_bytes()) {
+            const auto at = static_cast<size_t>(first * x.groups + g * count + t);
+            int32_t dot = 0;
+            for (int64_t c = 0; c < job.sub_cols; ++c) {
+              dot += (code_at(job, row, g * job.sub_cols + c) - job.zero) *
+                     x.codes[at * static_cast<size_t>(job.sub_cols) + static_cast<size_t>(c)];
+            }
+            const auto factor = static_cast<float>(static_cast<int8_t>(sub[0]));
+            whole = std::fma(static_cast<float>(dot), factor * x.scales[at], whole);
+            if (!job.has_min) continue;
+            const float neg_sum = static_cast<float>(x.neg_sums[at]) * x.scales[at];
+            least = std::fma(static_cast<float>(sub[16]), neg_sum, least);
           }
+          y = std::fma(half_at(head, row), whole, y);
+          if (job.has_min) y = std::fma(half_at(head + 32, row), least, y);
         }
         job.y[(first + t) * job.y_stride + row] = y;
       }
