@@ -204,12 +204,12 @@ HWY_NOINLINE void unpack_panel(const LevelWork<kBits, kWide>& work, int64_t pane
 }
 
 // The same with tables of rows, byte by byte: it is done once for many tokens.
-template <int kBits>
+template <int kBits, bool kWide>
 HWY_NOINLINE void unpack_panel_by_rows(const LevelJob& job, int64_t panel,
                                        uint8_t* HWY_RESTRICT low) {
   uint8_t* HWY_RESTRICT high = low + job.plane_bytes();
   const CodePlanes& layout = *job.planes;
-  const uint8_t* tables = job.row_tables + panel * LevelJob::kPanelTableBytes;
+  const uint8_t* tables = job.row_tables + panel * job.panel_table_bytes();
   for (size_t part = 0; part < kParts; ++part) {
     const uint8_t* codes = job.codes + panel * layout.panel_code_bytes + part * kPartBytes;
     for (int64_t quad = 0; quad < ceil_div(layout.quads, 8) * 8; ++quad) {
@@ -217,10 +217,9 @@ HWY_NOINLINE void unpack_panel_by_rows(const LevelJob& job, int64_t panel,
       if (quad < layout.quads) hn::Store(unpack1(layout, codes, quad), BytesTag(), bytes);
       const auto at = static_cast<size_t>(quad) * 64 + part * kPartBytes;
       for (size_t i = 0; i < kPartBytes; ++i) {
-        const size_t row = part * kPartRows + i / 4;
-        const uint8_t* table = tables + row / 4 * 128 + row % 4 * 16 + bytes[i];
-        high[at + i] = table[0];
-        low[at + i] = table[64];
+        const uint8_t* entry = tables + (part * kPartRows + i / 4) * 16 + bytes[i];
+        low[at + i] = entry[0];
+        if constexpr (kWide) high[at + i] = entry[LevelJob::kRowTableBytes];
       }
     }
   }
@@ -240,103 +239,141 @@ HWY_INLINE void transpose_blocks(Bytes* HWY_RESTRICT v) {
   v[3] = Bytes{_mm512_shuffle_i32x4(b, d, 0xdd)};
 }
 
-// Block k of the result is the sum of the blocks of v[k].
-HWY_INLINE Ints sum_blocks(const Ints* HWY_RESTRICT v) {
-  const auto pair = [](Ints a, Ints b) BITSMITH_UNROLLED {
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a.raw, b.raw, 0x44),
-                            _mm512_shuffle_i32x4(a.raw, b.raw, 0xee));
-  };
-  const __m512i low = pair(v[0], v[1]);
-  const __m512i high = pair(v[2], v[3]);
-  return Ints{_mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88),
-                               _mm512_shuffle_i32x4(low, high, 0xdd))};
-}
+// Four rows of four groups of activations at a time: the codes of 8 quads each, a quad of all four
+// groups in one vector, whose block l is group l. Row k of rows 4k to 4k + 3 for k = 0 to 3.
+template <int kBits>
+class RowCodes {
+ public:
+  //   vectors(width, plane): the plane's vectors from the first group on
+  //   places: what is added to the codes of a row
+  template <class Vectors>
+  HWY_INLINE RowCodes(const Vectors& vectors, Bytes places) : places_(places) {
+    size_t plane = 0;
+    for (const int width : {4, 2, 1}) {
+      if ((kBits & width) != 0) vectors_[plane] = vectors(width, plane);
+      plane += (kBits & width) != 0 ? 1 : 0;
+    }
+  }
+
+  // The codes of quad kQuad; quads are asked for in ascending order.
+  template <size_t kQuad>
+  HWY_INLINE void next(Bytes* HWY_RESTRICT codes) {
+    unroll<4>([&](auto k) BITSMITH_UNROLLED { codes[k] = places_; });
+    if constexpr ((kBits & 4) != 0) merge<kQuad, 4, 0, 0>(codes);
+    if constexpr ((kBits & 2) != 0) merge<kQuad, 2, kBits & 4, (kBits & 4) != 0 ? 1 : 0>(codes);
+    if constexpr ((kBits & 1) != 0)
+      merge<kQuad, 1, kBits & 6, (kBits >> 1 & 1) + (kBits >> 2)>(codes);
+  }
+
+ private:
+  template <size_t kQuad, int kWidth, int kShift, size_t kPlane>
+  HWY_INLINE void merge(Bytes* HWY_RESTRICT codes) {
+    constexpr size_t kPerVector = 8 / kWidth;
+    Bytes* HWY_RESTRICT packed = packed_[kPlane];
+    if constexpr (kQuad % kPerVector == 0) {
+      unroll<4>([&](auto group) BITSMITH_UNROLLED {
+        packed[group] =
+            PlaneCursor::load(vectors_[kPlane] + (group * kWidth + kQuad / kPerVector) * 64);
+      });
+      transpose_blocks(packed);
+    }
+    const Bytes mask = hn::Set(BytesTag(), static_cast<uint8_t>(((1 << kWidth) - 1) << kShift));
+    constexpr int kMove = kShift - kWidth * static_cast<int>(kQuad % kPerVector);
+    unroll<4>([&](auto k) BITSMITH_UNROLLED {
+      codes[k] = hn::OrAnd(codes[k], shift_left<kMove>(packed[k]), mask);
+    });
+  }
+
+  Bytes places_;
+  const uint8_t* vectors_[3] = {};
+  Bytes packed_[3][4];
+};
 
 // One token, each row with a table of its own. A permutation reaches 64 entries, those of 4 rows,
-// so vectors are made to hold 4 rows of 4 quads instead of 16 rows of one; the sums over quads then
-// lie in 4 blocks.
-template <int kBits, size_t kStreams>
+// so vectors are made to hold a quad of 4 rows in 4 groups of activations instead of one of 16
+// rows; the dot products are then put back in order.
+template <int kBits, bool kWide, size_t kStreams>
 HWY_NOINLINE void multiply_token_by_rows(const LevelJob& job, int64_t panel, int64_t distance,
                                          const Tile& tile) {
+  constexpr int64_t kTogether = 4;  // groups
   const CodePlanes& layout = *job.planes;
-  const int64_t full_groups = layout.quads / 8;
-  const BytesTag d8;
+  const int64_t groups = job.x->groups;
   // The rows' places in the table.
   const Bytes places{_mm512_set4_epi32(0x30303030, 0x20202020, 0x10101010, 0)};
-  // Where the 4 bits of codes are unpacked after the transposition, block l of vectors of the first
-  // half has quad 2l, of the second quad 2l + 1; else quad l and quad 4 + l.
-  constexpr int kFirst = kBits == 4 ? 2 : 1;
-  constexpr int kSecond = kBits == 4 ? 1 : 4;
-  alignas(64) int32_t spread[16];
-  for (int i = 0; i < 16; ++i) spread[i] = i / 4 * kFirst;
-  const __m512i first_half = _mm512_load_si512(spread);
-  const __m512i second_half = _mm512_add_epi32(first_half, _mm512_set1_epi32(kSecond));
-
-  const int64_t stride = distance * layout.panel_code_bytes;
-  const int64_t table_stride = distance * LevelJob::kPanelTableBytes;
-  const uint8_t* const codes = job.codes + panel * layout.panel_code_bytes;
-  const uint8_t* const tables = job.row_tables + panel * LevelJob::kPanelTableBytes;
-  const Bytes mask = hn::Set(d8, static_cast<uint8_t>((1 << kBits) - 1));
-  PlaneCursor planes(layout, codes);
+  alignas(64) int32_t first_quads[16];
+  for (int i = 0; i < 16; ++i) first_quads[i] = i / 4 * 8;
   Floats scales[kStreams];
   Floats y[kStreams];
   unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
     scales[s] = ScaleCursor(job.scales, panel + static_cast<int64_t>(s) * distance, 0).next();
     y[s] = hn::Zero(FloatsTag());
   });
-  // The dot product of the codes of 8 quads, of which the kBits lowest bits count, in two halves.
-  const auto dot_of = [&](int64_t stream, const Bytes* w, Bytes x_first,
-                          Bytes x_second) BITSMITH_UNROLLED {
-    Ints dots[4];
-    unroll<4>([&](auto k) BITSMITH_UNROLLED {
-      const uint8_t* table = tables + stream * table_stride + k * 128;
-      const __m512i high = _mm512_loadu_si512(table);
-      const __m512i low = _mm512_loadu_si512(table + 64);
-      const Bytes a = hn::OrAnd(places, w[k], mask);
-      const Bytes b = hn::OrAnd(places, w[4 + k], mask);
-      Ints more = hn::Zero(IntsTag());
-      more = dot4<7>(more, Bytes{_mm512_permutexvar_epi8(a.raw, high)}, x_first);
-      more = dot4<7>(more, Bytes{_mm512_permutexvar_epi8(b.raw, high)}, x_second);
-      Ints sum = hn::ShiftLeft<7>(more);
-      sum = dot4<7>(sum, Bytes{_mm512_permutexvar_epi8(a.raw, low)}, x_first);
-      dots[k] = dot4<7>(sum, Bytes{_mm512_permutexvar_epi8(b.raw, low)}, x_second);
+  for (int64_t g = 0; g < groups; g += kTogether) {
+    const int64_t count = std::min(kTogether, groups - g);
+    const bool whole = (g + kTogether) * 8 <= layout.quads;
+    alignas(64) int8_t x_copy[kTogether * 32];
+    const int8_t* x = tile.codes + g * 32;
+    if (HWY_UNLIKELY(!whole)) {
+      std::fill(std::copy_n(x, count * 32, x_copy), std::end(x_copy), int8_t{0});
+      x = x_copy;
+    }
+    Bytes quads[8];
+    unroll<8>([&](auto f) BITSMITH_UNROLLED {
+      const __m512i at =
+          _mm512_add_epi32(_mm512_load_si512(first_quads), _mm512_set1_epi32(static_cast<int>(f)));
+      quads[f] =
+          Bytes{_mm512_permutex2var_epi32(_mm512_loadu_si512(x), at, _mm512_loadu_si512(x + 64))};
     });
-    return sum_blocks(dots);
-  };
-  for (int64_t g = 0; g < job.x->groups; ++g) {
-    const __m512i x = _mm512_castsi256_si512(
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile.codes + g * 32)));
-    const Bytes x_first{_mm512_permutexvar_epi32(first_half, x)};
-    const Bytes x_second{_mm512_permutexvar_epi32(second_half, x)};
-    const Ints start = hn::Set(IntsTag(), tile.neg_sums[g] * kWideOffset);
     unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
-      constexpr auto kStream = static_cast<int64_t>(decltype(s)::value);
-      PlaneCursor mine = planes.moved(kStream * stride);
-      Bytes w[8];
-      if (HWY_UNLIKELY(g >= full_groups)) {  // quads beyond the last meet activations that are 0
-        for (size_t i = 0; i < 8; ++i) {
-          const int64_t quad = g * 8 + static_cast<int64_t>(kBits != 4 ? i
-                                                            : i < 4    ? 2 * i
-                                                                       : 2 * i - 7);
-          w[i] =
-              quad < layout.quads ? unpack1(layout, codes + kStream * stride, quad) : hn::Zero(d8);
-        }
-        transpose_blocks(w);
-        transpose_blocks(w + 4);
-      } else if constexpr (kBits == 4) {
-        const uint8_t* vectors = mine.template next<4>(0);
-        unroll<4>([&](auto i) BITSMITH_UNROLLED { w[i] = PlaneCursor::load(vectors + i * 64); });
-        transpose_blocks(w);
-        unroll<4>([&](auto i) BITSMITH_UNROLLED { w[4 + i] = shift_left<-4>(w[i]); });
-      } else {
-        unpack8<kBits>(mine, w);
-        transpose_blocks(w);
-        transpose_blocks(w + 4);
-      }
-      const Ints dot = hn::Add(dot_of(kStream, w, x_first, x_second), start);
-      y[s] = add_dot(dot, scales[s], tile.scales[g], y[s]);
+      const int64_t mine = panel + static_cast<int64_t>(s) * distance;
+      const uint8_t* const codes = job.codes + mine * layout.panel_code_bytes;
+      const uint8_t* const tables = job.row_tables + mine * job.panel_table_bytes();
+      // Beyond the last quad codes of 0 meet activations of 0.
+      alignas(64) uint8_t copy[kBits][kTogether * 64];
+      const auto vectors = [&](int width, size_t plane) BITSMITH_UNROLLED {
+        const uint8_t* from = codes + layout.planes[plane].offset_bytes + g * width * 64;
+        if (HWY_LIKELY(whole)) return from;
+        const int64_t left = ceil_div(layout.quads * width, int64_t{8}) - g * width;
+        uint8_t* to = copy[plane == 0 ? 0 : kBits - width];
+        std::fill_n(std::copy_n(from, std::min(left, kTogether * width) * 64, to),
+                    std::max<int64_t>(0, kTogether * width - left) * 64, uint8_t{0});
+        return static_cast<const uint8_t*>(to);
+      };
+      RowCodes<kBits> row_codes(vectors, places);
+      Ints dots[4];
+      Ints more[4];
+      unroll<4>([&](auto k) BITSMITH_UNROLLED {
+        dots[k] = hn::Zero(IntsTag());
+        more[k] = hn::Zero(IntsTag());
+      });
+      unroll<8>([&](auto f) BITSMITH_UNROLLED {
+        Bytes code[4];
+        row_codes.template next<f>(code);
+        unroll<4>([&](auto k) BITSMITH_UNROLLED {
+          const uint8_t* table = tables + k * 64;
+          const auto number = [&](const uint8_t* bytes) BITSMITH_UNROLLED {
+            return Bytes{_mm512_permutexvar_epi8(code[k].raw, _mm512_loadu_si512(bytes))};
+          };
+          dots[k] = dot4<8>(dots[k], number(table), quads[f]);
+          if constexpr (kWide) {
+            more[k] = dot4<7>(more[k], number(table + LevelJob::kRowTableBytes), quads[f]);
+          }
+        });
+      });
+      Bytes by_group[4];
+      unroll<4>([&](auto k) BITSMITH_UNROLLED {
+        if constexpr (kWide) dots[k] = hn::Add(dots[k], hn::ShiftLeft<7>(more[k]));
+        by_group[k] = hn::BitCast(BytesTag(), dots[k]);
+      });
+      transpose_blocks(by_group);
+      unroll<4>([&](auto l) BITSMITH_UNROLLED {
+        if (static_cast<int64_t>(l) >= count) return;
+        const int64_t at = g + static_cast<int64_t>(l);
+        const Ints dot = hn::Add(hn::BitCast(IntsTag(), by_group[l]),
+                                 hn::Set(IntsTag(), tile.neg_sums[at] * job.offset));
+        y[s] = add_dot(dot, scales[s], tile.scales[at], y[s]);
+      });
     });
-    planes.template skip8<kBits>();
   }
   unroll<kStreams>([&](auto s) BITSMITH_UNROLLED {
     const int64_t on = static_cast<int64_t>(s) * distance;
@@ -364,21 +401,22 @@ void multiply_range(const LevelJob& job, const PanelRange& range, uint8_t* scrat
   }
 }
 
-template <int kBits>
+template <int kBits, bool kWide>
 void multiply_range_by_rows(const LevelJob& job, const PanelRange& range, uint8_t* scratch) {
 #if HWY_TARGET == HWY_AVX3_DL
   if (job.tokens == 1) {
-    for_streams<2>(range, tile_of(job, range.panel_begin, 0),
-                   [&](int64_t panel, int64_t distance, auto streams, const Tile& tile) {
-                     multiply_token_by_rows<kBits, decltype(streams)::value>(job, panel, distance,
-                                                                             tile);
-                   });
+    for_streams<kTokenStreams>(
+        range, tile_of(job, range.panel_begin, 0),
+        [&](int64_t panel, int64_t distance, auto streams, const Tile& tile) {
+          multiply_token_by_rows<kBits, kWide, decltype(streams)::value>(job, panel, distance,
+                                                                         tile);
+        });
     return;
   }
 #endif
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
-    unpack_panel_by_rows<kBits>(job, panel, scratch);
-    multiply_blocks<7, 1>(job, range, panel, scratch);
+    unpack_panel_by_rows<kBits, kWide>(job, panel, scratch);
+    multiply_blocks<kWide ? 7 : NumberJob::kOneByte, 1>(job, range, panel, scratch);
   }
 }
 
@@ -387,7 +425,10 @@ void multiply_range_by_rows(const LevelJob& job, const PanelRange& range, uint8_
 template <int kBits>
 void multiply_bits(const LevelJob& job, const PanelRange& range, uint8_t* scratch) {
   if constexpr (kBits <= 4) {
-    if (job.row_tables != nullptr) return multiply_range_by_rows<kBits>(job, range, scratch);
+    if (job.row_tables != nullptr) {
+      return job.radix_bits == 7 ? multiply_range_by_rows<kBits, true>(job, range, scratch)
+                                 : multiply_range_by_rows<kBits, false>(job, range, scratch);
+    }
   }
   if constexpr (kBits == 4) {
     if (job.x->group_cols == 16) {

@@ -22,9 +22,8 @@ unsigned code_at(const LevelJob& job, int64_t row, int64_t col) {
 
 int32_t number_at(const LevelJob& job, int64_t row, unsigned code) {
   if (job.row_tables == nullptr) return job.table->high[code] * 128 + job.table->low[code];
-  const uint8_t* high = job.row_tables + row / 16 * LevelJob::kPanelTableBytes +
-                        row % 16 / 4 * 128 + row % 4 * 16 + code;
-  return high[0] * 128 + high[64];
+  const uint8_t* low = job.row_tables + row / 16 * job.panel_table_bytes() + row % 16 * 16 + code;
+  return job.radix_bits == 7 ? low[LevelJob::kRowTableBytes] * 128 + low[0] : low[0];
 }
 
 }  // namespace

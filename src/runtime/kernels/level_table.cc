@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace bitsmith {
 namespace {
@@ -67,6 +68,42 @@ std::optional<LevelTable> make_level_table(std::span<const float> levels) {
     if (auto table = exact(levels, largest)) return table;
   }
   return make_wide_level_table(levels);
+}
+
+namespace {
+
+// The median distance from a level to the next.
+float median_gap(std::vector<float> levels) {
+  std::ranges::sort(levels);
+  std::vector<float> gaps;
+  for (size_t i = 1; i < levels.size(); ++i) {
+    if (levels[i] > levels[i - 1]) gaps.push_back(levels[i] - levels[i - 1]);
+  }
+  std::ranges::sort(gaps);
+  return gaps.empty() ? std::numeric_limits<float>::infinity() : gaps[gaps.size() / 2];
+}
+
+}  // namespace
+
+std::vector<LevelTable> make_row_level_tables(std::span<const std::vector<float>> rows) {
+  constexpr int32_t kOffset = 128;
+  const bool fine = std::ranges::all_of(rows, [&](const std::vector<float>& levels) {
+    return largest_magnitude(levels) / 127.0F <= median_gap(levels) / 5.0F;
+  });
+  std::vector<LevelTable> tables;
+  for (const std::vector<float>& levels : rows) {
+    const auto wide = make_wide_level_table(levels);
+    if (!wide) return {};
+    tables.push_back(*wide);
+    if (!fine) continue;
+    LevelTable& table = tables.back();
+    table = {.unit = largest_magnitude(levels) / 127.0F, .offset = kOffset};
+    for (const float level : levels) {
+      const float number = table.unit > 0 ? std::nearbyint(level / table.unit) : 0.0F;
+      table.low.push_back(static_cast<uint8_t>(static_cast<int32_t>(number) + kOffset));
+    }
+  }
+  return tables;
 }
 
 }  // namespace bitsmith

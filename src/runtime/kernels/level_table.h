@@ -27,9 +27,14 @@ struct LevelTable {
 // Nothing if a level is infinite or no number.
 std::optional<LevelTable> make_level_table(std::span<const float> levels);
 
-// The same, always wide and rounded, with the offset kWideOffset: for tables of which each row has
-// its own.
+// The same, always wide and rounded, with the offset kWideOffset.
 constexpr int32_t kWideOffset = 8191;
 std::optional<LevelTable> make_wide_level_table(std::span<const float> levels);
+
+// The tables of rows that have one each, all of the same kind and offset. If in every row a unit of
+// largest / 127 is at most a fifth of the median distance between levels, which adds a twenty-fifth
+// to the squared error between two of them, numbers are bytes: low, with the offset 128; high is
+// empty. Otherwise they are wide. Nothing if a level is infinite or no number.
+std::vector<LevelTable> make_row_level_tables(std::span<const std::vector<float>> rows);
 
 }  // namespace bitsmith

@@ -21,30 +21,27 @@ int64_t activation_group(const LevelMatrix& matrix) {
 
 // The tables of all rows as LevelJob::row_tables, and the units of the rows.
 struct RowTables {
+  RowTables() = default;
+  RowTables(const std::vector<LevelTable>& rows, int64_t panels) {
+    const int64_t planes = rows.empty() || !rows[0].wide ? 1 : 2;
+    const int64_t panel_bytes = planes * LevelJob::kRowTableBytes;
+    tables.resize(static_cast<size_t>(panels * panel_bytes));
+    units.resize(static_cast<size_t>(panels * CodePlanes::kPanelRows));
+    for (size_t row = 0; row < rows.size(); ++row) {
+      units[row] = rows[row].unit;
+      uint8_t* low = tables.data() + static_cast<int64_t>(row / 16) * panel_bytes + row % 16 * 16;
+      std::ranges::copy(rows[row].low, low);
+      if (planes == 2) std::ranges::copy(rows[row].high, low + LevelJob::kRowTableBytes);
+    }
+  }
+
   std::vector<uint8_t> tables;
   std::vector<float> units;
 };
 
-std::optional<RowTables> make_row_tables(const std::vector<std::vector<float>>& levels,
-                                         int64_t panels) {
-  RowTables result;
-  result.tables.resize(static_cast<size_t>(panels * LevelJob::kPanelTableBytes));
-  result.units.resize(static_cast<size_t>(panels * CodePlanes::kPanelRows));
-  for (size_t row = 0; row < levels.size(); ++row) {
-    const auto table = make_wide_level_table(levels[row]);
-    if (!table) return std::nullopt;
-    result.units[row] = table->unit;
-    uint8_t* const high = result.tables.data() + row / 16 * LevelJob::kPanelTableBytes +
-                          row % 16 / 4 * 128 + row % 4 * 16;
-    std::ranges::copy(table->high, high);
-    std::ranges::copy(table->low, high + 64);
-  }
-  return result;
-}
-
 class LevelKernel final : public LinearKernel {
  public:
-  // With row_tables, `table` only gives the offset.
+  // With row_tables, `table` only gives their kind and offset.
   LevelKernel(const LevelMatrix& matrix, std::span<const std::byte> bytes, LevelTable table,
               RowTables row_tables)
       : layout_(matrix.layout),
@@ -53,7 +50,10 @@ class LevelKernel final : public LinearKernel {
         table_(std::move(table)),
         row_tables_(std::move(row_tables)),
         activation_group_(activation_group(matrix)),
-        name_(fmt::format("int8 dot product of {}-bit levels, {}", table_.wide ? 14 : 7,
+        name_(fmt::format("int8 dot product of {}-bit levels, {}",
+                          table_.wide                  ? 14
+                          : row_tables_.tables.empty() ? 7
+                                                       : 8,
                           int_dot_name())) {
     if (!row_tables_.units.empty()) {
       scales_.kind = ScaleKind::kRow;
@@ -72,7 +72,7 @@ class LevelKernel final : public LinearKernel {
     LevelJob job;
     job.shape = layout_.shape();
     job.offset = table_.offset;
-    job.radix_bits = table_.wide ? 7 : 0;
+    job.radix_bits = table_.wide ? 7 : row_tables_.tables.empty() ? 0 : NumberJob::kOneByte;
     job.planes = &layout_.codes;
     job.bits = bits_;
     job.codes = codes_;
@@ -123,18 +123,19 @@ class LevelKernels final : public LinearKernelFamily {
     }
     BITSMITH_ASSERT(!matrix->table_per_row || matrix->bits <= LevelMatrix::kMaxRowBits);
     std::optional<LevelTable> table;
-    std::optional<RowTables> rows;
+    RowTables rows;
     if (matrix->table_per_row) {
-      table = LevelTable{.offset = kWideOffset, .wide = true};
-      rows = make_row_tables(matrix->tables, matrix->layout.codes.panels);
+      const std::vector<LevelTable> tables = make_row_level_tables(matrix->tables);
+      if (tables.empty()) return nullptr;
+      table = {.offset = tables[0].offset, .wide = tables[0].wide};
+      rows = RowTables(tables, matrix->layout.codes.panels);
     } else {
       table = make_level_table(matrix->tables[0]);
       if (table && matrix->bits > 4 && matrix->bits != 6) table->wide = true;
-      rows.emplace();
     }
-    if (!table || !rows) return nullptr;
+    if (!table) return nullptr;
     return std::make_unique<LevelKernel>(*matrix, weights.bytes, std::move(*table),
-                                         std::move(*rows));
+                                         std::move(rows));
   }
 };
 

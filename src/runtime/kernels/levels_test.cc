@@ -12,8 +12,8 @@ namespace {
 using nlohmann::json;
 
 double number(const LevelTable& table, size_t code) {
-  return static_cast<double>(table.unit) *
-         (table.high[code] * 128 + table.low[code] - table.offset);
+  const int high = table.high.empty() ? 0 : table.high[code];  // bytes of rows have none
+  return static_cast<double>(table.unit) * (high * 128 + table.low[code] - table.offset);
 }
 
 double largest(std::span<const float> levels) {
@@ -75,16 +75,24 @@ class LevelKernel : public CodecKernelTest {
  protected:
   static void check_scheme(const Scheme& scheme, const MatrixShape& shape,
                            const std::vector<int64_t>& tokens) {
-    const std::vector<std::byte> bytes = encode_normal(scheme, shape);
+    check_bytes(scheme, shape, encode_normal(scheme, shape), tokens);
+  }
+
+  static void check_bytes(const Scheme& scheme, const MatrixShape& shape,
+                          const std::vector<std::byte>& bytes, const std::vector<int64_t>& tokens) {
     const CodedTensor weights{"w", {shape.rows, shape.cols}, scheme, bytes};
     const auto matrix =
         dynamic_cast<const LevelCodec&>(*scheme.codec).level_matrix(shape, scheme.options, bytes);
     ASSERT_TRUE(matrix);
+    std::vector<LevelTable> tables;
+    if (matrix->table_per_row) {
+      tables = make_row_level_tables(matrix->tables);
+    } else {
+      tables.push_back(*make_level_table(matrix->tables[0]));
+    }
     std::vector<double> errors;
-    for (const auto& levels : matrix->tables) {
-      const auto table =
-          matrix->table_per_row ? make_wide_level_table(levels) : make_level_table(levels);
-      errors.push_back(table_error(levels, *table));
+    for (size_t i = 0; i < tables.size(); ++i) {
+      errors.push_back(table_error(matrix->tables[i], tables[i]));
     }
     const auto error = [&](int64_t row, int64_t col) {
       const double of_table = errors[matrix->table_per_row ? static_cast<size_t>(row) : 0];
@@ -154,6 +162,22 @@ TEST_P(LevelKernel, EdgeShapes) {
         check_scheme(scheme, {rows, cols}, {1, 5, 16});
       }
     }
+  }
+}
+
+// Rows whose levels bytes are too coarse for.
+TEST_P(LevelKernel, RowsWithOutliers) {
+  const MatrixShape shape = {36, 200};
+  Random random(5);
+  std::vector<float> w = normal_floats(random, shape.rows * shape.cols);
+  for (int64_t row = 0; row < shape.rows; ++row) w[static_cast<size_t>(row * 201)] = 300.0F;
+  for (const int bits : {3, 4}) {
+    const Scheme scheme("codebook", {{"bits", bits}});
+    ThreadPool pool(1);
+    const std::vector<std::byte> bytes = testing::encode(scheme, shape, w, pool).bytes;
+    EXPECT_EQ(make_linear_kernel({"w", {36, 200}, scheme, bytes})->name().substr(0, 34),
+              "int8 dot product of 14-bit levels,");
+    check_bytes(scheme, shape, bytes, {1, 5});
   }
 }
 
