@@ -19,11 +19,13 @@
 #include <functional>
 #include <vector>
 
+#include "codecs/level_matrix.h"
 #include "core/random.h"
 #include "runtime/kernels/attention.h"
 #include "runtime/kernels/bandwidth.h"
 #include "runtime/kernels/cpu.h"
 #include "runtime/kernels/linear.h"
+#include "tensor/dtype.h"
 
 namespace bitsmith {
 namespace {
@@ -95,6 +97,7 @@ class Model {
                         scheme,
                         std::span(bytes_).subspan(
                             offsets[i], scheme.codec->encoded_bytes(shapes[i], scheme.options))};
+      set_row_tables(linear.weights, bytes_.data() + offsets[i]);
       linear.kernel = make_linear_kernel(linear.weights);
       linears_.push_back(std::move(linear));
     }
@@ -130,6 +133,22 @@ class Model {
   }
 
  private:
+  // Random levels would be finer or coarser than those of real rows: the same distances instead.
+  static void set_row_tables(const CodedTensor& weights, std::byte* bytes) {
+    const auto* codec = dynamic_cast<const LevelCodec*>(&*weights.scheme.codec);
+    if (codec == nullptr) return;
+    const auto matrix =
+        codec->level_matrix(weights.matrix(), weights.scheme.options, weights.bytes);
+    if (!matrix || !matrix->table_per_row) return;
+    const int levels = 1 << matrix->bits;
+    for (int64_t row = 0; row < weights.matrix().rows; ++row) {
+      for (int i = 0; i < levels; ++i) {
+        const uint16_t level = float_to_f16(static_cast<float>(2 * i + 1 - levels) / 64.0F);
+        std::memcpy(bytes + matrix->layout.parameter_offset(row, 0, i), &level, 2);
+      }
+    }
+  }
+
   void multiply(const Linear& linear, ThreadPool& pool) {
     linear.kernel->multiply(input_, y_.data(), linear.shape.rows, pool);
   }

@@ -273,7 +273,7 @@ class RowCodes {
     if constexpr (kQuad % kPerVector == 0) {
       unroll<4>([&](auto group) BITSMITH_UNROLLED {
         packed[group] =
-            PlaneCursor::load(vectors_[kPlane] + (group * kWidth + kQuad / kPerVector) * 64);
+            hn::LoadU(BytesTag(), vectors_[kPlane] + (group * kWidth + kQuad / kPerVector) * 64);
       });
       transpose_blocks(packed);
     }
@@ -332,6 +332,8 @@ HWY_NOINLINE void multiply_token_by_rows(const LevelJob& job, int64_t panel, int
       alignas(64) uint8_t copy[kBits][kTogether * 64];
       const auto vectors = [&](int width, size_t plane) BITSMITH_UNROLLED {
         const uint8_t* from = codes + layout.planes[plane].offset_bytes + g * width * 64;
+        // In order: quads are not read so.
+        for (int i = 0; i < kTogether * width; ++i) prefetch_far(from + 4096 + i * 64);
         if (HWY_LIKELY(whole)) return from;
         const int64_t left = ceil_div(layout.quads * width, int64_t{8}) - g * width;
         uint8_t* to = copy[plane == 0 ? 0 : kBits - width];
