@@ -171,10 +171,11 @@ class GridFit {
     Choice best{pattern, grid, error_of(data, grid, pattern)};
     if (best.error == 0) return best;
     if (is_fine_scale(format_.scale)) {
-      // The product with a long level, divided by it again, may be just below the scale.
+      // The product with a long level, divided by it again, may be just beside the scale.
       if (pattern < largest(grid) && error_of(data, grid, pattern + 1) == 0) {
         return {pattern + 1, grid, 0};
       }
+      if (pattern > 0 && error_of(data, grid, pattern - 1) == 0) return {pattern - 1, grid, 0};
       return best;
     }
     if (format_.rule == ScaleRule::kFourOverSix) {
