@@ -6,6 +6,31 @@
 #include "pipeline/output_format.h"
 
 namespace bitsmith {
+namespace {
+
+// Weights at the ends that the recipe leaves as they are: a branch would have nothing to add.
+std::vector<ValueId> layers_left_alone(const Model& model, const Recipe& recipe) {
+  const Graph& graph = model.graph;
+  std::vector<ValueId> matrices;
+  for (const Node& node : graph.nodes) {
+    if (node.op != "linear" && node.op != "conv" && node.op != "embedding") continue;
+    const ValueId weight = node.inputs[1];
+    if (graph.value(weight).kind != ValueKind::kParameter) continue;
+    if (std::ranges::find(matrices, weight) == matrices.end()) matrices.push_back(weight);
+  }
+  std::vector<ValueId> result;
+  if (matrices.empty()) return result;
+  const std::vector<Scheme> codes = recipe.candidates_for({.is_end = true});
+  for (const ValueId weight : {matrices.front(), matrices.back()}) {
+    const Scheme& own = model.parameter(graph.value(weight).name).scheme;
+    const bool same =
+        codes.size() == 1 && codes[0].codec == own.codec && codes[0].options == own.options;
+    if (same) result.push_back(weight);
+  }
+  return result;
+}
+
+}  // namespace
 
 Model with_residual_branches(Model model, const Recipe& recipe,
                              std::vector<ResidualBranch>& branches) {
@@ -18,6 +43,7 @@ Model with_residual_branches(Model model, const Recipe& recipe,
       if (id != kNoValue) ++uses[static_cast<size_t>(id)];
     }
   }
+  const std::vector<ValueId> kept = layers_left_alone(model, recipe);
   // From the last, so that the numbers of nodes before it stay.
   for (size_t n = graph.nodes.size(); n-- > 0;) {
     const Node& node = graph.nodes[n];
@@ -25,6 +51,7 @@ Model with_residual_branches(Model model, const Recipe& recipe,
     const ValueId weight = node.inputs[1];
     if (graph.value(weight).kind != ValueKind::kParameter) continue;
     if (uses[static_cast<size_t>(weight)] != 1) continue;
+    if (std::ranges::find(kept, weight) != kept.end()) continue;
     branches.push_back({weight, recipe.residual.part->attach(graph, n, recipe.residual.options)});
   }
   std::ranges::reverse(branches);

@@ -200,6 +200,16 @@ std::vector<CodeException> read_exceptions(const json& definition, const json& c
            layers);
     }
     json own = code;
+    if (table.contains("codec") && table["codec"].is_string()) {
+      // Another codec takes over those keys that it has.
+      if (const Codec* codec =
+              Registry<Codec>::instance().find(table["codec"].get<std::string>())) {
+        const std::vector<OptionSpec>& options = codec->info().options;
+        for (const auto& [key, value] : code.items()) {
+          if (std::ranges::find(options, key, &OptionSpec::name) == options.end()) own.erase(key);
+        }
+      }
+    }
     for (const auto& [key, value] : table.items()) {
       if (key != "layers") own[key] = value;
     }

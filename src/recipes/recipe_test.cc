@@ -317,6 +317,8 @@ TEST(Recipes, ExceptionsHaveTheKeysOfTheRest) {
   EXPECT_EQ(recipe.candidates_for({.is_end = true})[0].label(), "int8 g64");
   // The last one counts.
   EXPECT_EQ(recipe.candidates_for({.is_end = true, .is_depthwise = true})[0].label(), "int6 row");
+  const Recipe other = load_recipe("clip", {"except=[{layers='ends', codec='nf4'}]"});
+  EXPECT_EQ(other.exceptions[0].scheme.label(), "nf4 g64");  // no bits, the group of the rest
   const Recipe small = load_recipe("clip", {"except=[{layers='small', bits=8}]"});
   EXPECT_EQ(small.candidates_for({.is_small = true})[0].label(), "int8 g64");
   EXPECT_EQ(small.candidates_for({.is_end = true})[0].label(), "int4 g64");
