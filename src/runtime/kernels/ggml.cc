@@ -218,8 +218,10 @@ class GgmlKernels final : public LinearKernelFamily {
   std::unique_ptr<LinearKernel> make(const CodedTensor& weights) const override {
     const GgmlFormat& format = dynamic_cast<const GgmlCodec&>(*weights.scheme.codec).format();
     const MatrixShape shape = weights.matrix();
-    BITSMITH_ASSERT(shape.cols % format.block_cols == 0);
-    if (!is_uniform(format)) return nullptr;
+    BITSMITH_ASSERT(shape.cols % format.block_cols == 0 &&
+                    weights.bytes.size() >=
+                        weights.scheme.codec->encoded_bytes(shape, weights.scheme.options));
+    if (shape.rows == 0 || shape.cols == 0 || !is_uniform(format)) return nullptr;
     const int bits = bits_of(format);
     const bool whole = size_t{1} << bits == format.levels.size();
     if (!whole) return nullptr;  // trits
