@@ -8,6 +8,7 @@
 #include <map>
 
 #include "core/testing.h"
+#include "families/families_testing.h"
 #include "pipeline/job.h"
 #include "pipeline/measured_inputs.h"
 #include "pipeline/pipeline_testing.h"
@@ -108,6 +109,12 @@ std::vector<Setting> settings() {
   return result;
 }
 
+json gemma(const std::string& family) {
+  json changes = testing::gemma_fields(family);
+  changes["model_type"] = family;
+  return changes;
+}
+
 TEST(Transforms, ChangeNoLogitOfAnyFamily) {
   const TemporaryFolder folder;
   const std::vector<json> families = {
@@ -116,7 +123,10 @@ TEST(Transforms, ChangeNoLogitOfAnyFamily) {
       {{"hidden_size", 48}, {"intermediate_size", 88}, {"tie_word_embeddings", true}},
       {{"model_type", "qwen2"}, {"num_key_value_heads", 1}},
       {{"model_type", "qwen3"}, {"head_dim", 16}},
-      {{"attention_bias", true}, {"mlp_bias", true}}};
+      {{"attention_bias", true}, {"mlp_bias", true}},
+      gemma("gemma"),
+      gemma("gemma2"),
+      gemma("gemma3_text")};
   for (const json& changes : families) {
     write_tiny_model(folder / "model", changes);
     const Model original = open_model(folder / "model");
