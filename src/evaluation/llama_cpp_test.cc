@@ -130,7 +130,9 @@ TEST(LlamaCpp, RunsGemmasAsWeDo) {
       EXPECT_LT(difference, codecs[i] == "f32" ? 0.02 : 0.5);
       const auto generated = answers[i]["generated"].get<std::vector<TokenId>>();
       EXPECT_GT(generated.size(), 0U);
-      testing::expect_most_likely(coded, prompt, generated, 0.02F, pool);
+      // With Q8_0 both round what they multiply, each in its own way.
+      testing::expect_most_likely(coded, prompt, generated, codecs[i] == "f32" ? 0.02F : 0.04F,
+                                  pool);
     }
   }
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <set>
 
+#include "codecs/ggml_block.h"
 #include "core/system_memory.h"
 
 namespace bitsmith {
@@ -39,7 +40,12 @@ void release_original(const Model& model, const CodedTensor& tensor) {
 bool make_resident(Model& model, ThreadPool& pool) {
   constexpr size_t kAlignment = 64;  // what vectors load at once
   constexpr size_t kPiece = size_t{2} << 20;
-  const std::set<std::string> names = multiplied(model.graph);
+  std::set<std::string> names = multiplied(model.graph);
+  // Kernels rearrange these into such memory anyway.
+  std::erase_if(names, [&](const std::string& name) {
+    return dynamic_cast<const GgmlCodec*>(&*model.parameter(name).scheme.codec) != nullptr;
+  });
+  if (names.empty()) return true;
   size_t size = 0;
   for (const std::string& name : names) {
     size += (model.parameter(name).bytes.size() + kAlignment - 1) / kAlignment * kAlignment;

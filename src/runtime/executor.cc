@@ -167,7 +167,9 @@ void Executor::run_batch(std::span<const int64_t> wanted, float* logits) {
       if (wanted.empty()) return;
     }
     steps_[n]->run(batch);
-    if (release_weights_) release_pages(step_weights_[n]);
+    if (!release_weights_) continue;
+    steps_[n]->release();
+    release_pages(step_weights_[n]);
   }
   if (narrow_before_ == steps_.size()) narrow(wanted);
   if (!output_outside_) {

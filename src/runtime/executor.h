@@ -80,8 +80,8 @@ class Executor {
   // The linear kernels in use, each once, with the number of layers: "12 x int8 dot product".
   std::vector<std::string> kernel_names() const;
 
-  // What the executor itself holds now: activations, logits, decoded parameters; neither the coded
-  // parameters (they stay where they are) nor the sequences.
+  // What the executor itself holds now: activations, logits, decoded and rearranged parameters;
+  // neither the coded parameters (they stay where they are) nor the sequences.
   uint64_t memory_bytes() const;
 
  private:
@@ -101,7 +101,7 @@ class Executor {
   int64_t row_elements_ = 0;
   std::vector<KvShape> cache_shapes_;  // of the attention nodes
   std::vector<std::unique_ptr<Step>> steps_;
-  std::vector<std::shared_ptr<LinearKernel>> kernels_;  // of the steps, each once
+  std::vector<std::shared_ptr<LinearKernel>> kernels_;    // of the steps, each once
   std::vector<std::span<const std::byte>> step_weights_;  // [steps], empty for most
   bool release_weights_ = false;
   uint64_t decoded_bytes_ = 0;  // of kernels that keep decoded weights

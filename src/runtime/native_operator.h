@@ -83,6 +83,8 @@ class Step {
   virtual std::string_view kernel_name() const { return ""; }
   // Memory that the step owns.
   virtual uint64_t memory_bytes() const { return 0; }
+  // Gives back what can be made from the weights again.
+  virtual void release() const {}
 };
 
 // What the steps of one graph are made from, and share.

@@ -30,6 +30,12 @@ struct BlockJob {
   float* y = nullptr;  // [tokens][y_stride]
   int64_t y_stride = 0;
 
+  // The combinations that ggml has: 32 columns always with minima, 16 only with 2 bits.
+  bool is_supported() const {
+    const bool wide = bits == 4 || bits == 5;
+    if (bits < 2 || bits > 6 || block_cols % 32 != 0 || sub_cols != (wide ? 32 : 16)) return false;
+    return has_min == (wide || bits == 2);
+  }
   int64_t sub_bytes() const { return has_min ? 32 : 16; }
   int64_t head_bytes() const { return has_min ? 64 : 32; }
   int64_t block_bytes() const { return head_bytes() + block_cols / sub_cols * sub_bytes(); }

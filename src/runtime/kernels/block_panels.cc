@@ -39,9 +39,10 @@ class ParameterCursor {
   HWY_INLINE ParameterCursor(const BlockJob& job, int64_t panel, size_t part)
       : at_(job.parameters(panel) + part * kPartRows), part_(part * kPartRows) {}
 
-  // d, and m, which are two bytes a row; before the sub-blocks of a block.
+  // d, and m (of no use without minima), which are two bytes a row; before the sub-blocks of a
+  // block.
   HWY_INLINE void next_block(Floats& d, Floats& m) {
-    d = halves(at_ + part_);
+    d = m = halves(at_ + part_);
     at_ += 32;
     if constexpr (kMin) {
       m = halves(at_ + part_);
@@ -54,7 +55,7 @@ class ParameterCursor {
     const hn::Rebind<int8_t, IntsTag> d8;
     const hn::Rebind<uint8_t, IntsTag> du8;
     prefetch_far(at_ + 512);
-    factor = as_floats(hn::LoadU(d8, reinterpret_cast<const int8_t*>(at_)));
+    factor = min = as_floats(hn::LoadU(d8, reinterpret_cast<const int8_t*>(at_)));
     at_ += 16;
     if constexpr (kMin) {
       min = as_floats(hn::LoadU(du8, at_));
@@ -261,8 +262,7 @@ void multiply_range(const BlockJob& job, const PanelRange& range, uint8_t* scrat
   }
 }
 
-// The combinations that ggml has: sub-blocks of 16 columns have minima only with 2 bits, those of
-// 32 always.
+// The combinations of BlockJob::is_supported().
 void multiply_panels(const BlockJob& job, const PanelRange& range, uint8_t* scratch) {
   switch (job.bits) {
     case 2:
@@ -290,7 +290,8 @@ HWY_EXPORT(multiply_panels);
 
 void multiply_ggml_blocks(const BlockJob& job, const PanelRange& range,
                           std::span<uint8_t> scratch) noexcept {
-  BITSMITH_ASSERT(static_cast<int64_t>(scratch.size()) >= job.scratch_bytes());
+  BITSMITH_ASSERT(job.is_supported() &&
+                  static_cast<int64_t>(scratch.size()) >= job.scratch_bytes());
   HWY_DYNAMIC_DISPATCH(multiply_panels)(job, range, align_scratch(scratch.data()));
 }
 

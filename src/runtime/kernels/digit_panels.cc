@@ -109,10 +109,13 @@ class DigitCursor<3> {
 
   template <size_t kDigit>
   HWY_INLINE Bytes digit() {
-    if constexpr (kDigit == 4) return hn::And(shift_left<-6>(last_), hn::Set(BytesTag(), 3));
-    const uint8_t* table = kTritTable.trits[kDigit];
-    return Bytes{_mm512_permutex2var_epi8(_mm512_load_si512(table), digits_.raw,
-                                          _mm512_load_si512(table + 64))};
+    if constexpr (kDigit == 4) {
+      return hn::And(shift_left<-6>(last_), hn::Set(BytesTag(), 3));
+    } else {
+      const uint8_t* table = kTritTable.trits[kDigit];
+      return Bytes{_mm512_permutex2var_epi8(_mm512_load_si512(table), digits_.raw,
+                                            _mm512_load_si512(table + 64))};
+    }
   }
 #else
   HWY_INLINE void load() { digits_ = next_vector(); }

@@ -1,8 +1,11 @@
 // Linear layers with weights in ggml's blocks, multiplied as integers after they were rearranged
-// into panels, once. Blocks of whole numbers times a binary16 are the codec `int` in another order;
-// the others have a kernel of their own (block_job.h).
+// into panels, at the first use. Blocks of whole numbers times a binary16 are the codec `int` in
+// another order; the others have a kernel of their own (block_job.h).
 #include <algorithm>
+#include <bit>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <string>
 
 #include "codecs/ggml_block.h"
@@ -15,11 +18,7 @@
 namespace bitsmith {
 namespace {
 
-int bits_of(const GgmlFormat& format) {
-  int bits = 0;
-  while (size_t{1} << bits < format.levels.size()) ++bits;
-  return bits;
-}
+int bits_of(const GgmlFormat& format) { return std::bit_width(format.levels.size() - 1); }
 
 // Levels 0 - zero, 1 - zero, ...
 bool is_uniform(const GgmlFormat& format) {
@@ -84,51 +83,70 @@ class PanelPacker {
   std::vector<uint8_t> quads_;  // [quads][64]
 };
 
-// Calls panel(p, the blocks of its first row, its rows) for all panels.
-template <class Panel>
-void for_panels(const CodedTensor& weights, int64_t row_bytes, const Panel& panel) {
-  const MatrixShape shape = weights.matrix();
-  const auto* blocks = reinterpret_cast<const uint8_t*>(weights.bytes.data());
-  for (int64_t row = 0; row < shape.rows; row += CodePlanes::kPanelRows) {
-    panel(row / CodePlanes::kPanelRows, blocks + row * row_bytes,
-          std::min(CodePlanes::kPanelRows, shape.rows - row));
-  }
-}
-
 class GgmlKernel : public LinearKernel {
  public:
-  GgmlKernel(const MatrixShape& shape, int64_t bytes)
-      : shape_(shape), memory_(static_cast<size_t>(bytes)) {}
+  GgmlKernel(const CodedTensor& weights, const GgmlFormat& format, int64_t panels, int64_t bytes)
+      : shape_(weights.matrix()),
+        format_(format),
+        blocks_(reinterpret_cast<const uint8_t*>(weights.bytes.data())),
+        panels_(panels),
+        bytes_(static_cast<size_t>(bytes)) {}
+
   std::string_view name() const override { return name_; }
 
+  uint64_t rearranged_bytes() const override {
+    const std::lock_guard lock(mutex_);
+    return memory_ != nullptr ? bytes_ : 0;
+  }
+  void release() const override {
+    const std::lock_guard lock(mutex_);
+    memory_.reset();
+  }
+
  protected:
-  uint8_t* memory() const { return reinterpret_cast<uint8_t*>(memory_.bytes().data()); }
+  // The weights in panels; they stay as long as the result, whoever calls release().
+  std::shared_ptr<HugeMemory> rearranged(ThreadPool& pool) const {
+    const std::lock_guard lock(mutex_);
+    if (memory_ != nullptr) return memory_;
+    auto memory = std::make_shared<HugeMemory>(bytes_);
+    const int64_t row_bytes = shape_.cols / format_.block_cols * format_.block_bytes;
+    pool.run(panels_, [&](int64_t panel, int) {
+      const int64_t row = panel * CodePlanes::kPanelRows;
+      pack(panel, blocks_ + row * row_bytes, row_bytes,
+           std::min(CodePlanes::kPanelRows, shape_.rows - row), bytes_of(*memory));
+    });
+    return memory_ = std::move(memory);
+  }
+  static uint8_t* bytes_of(const HugeMemory& memory) {
+    return reinterpret_cast<uint8_t*>(memory.bytes().data());
+  }
+  // One panel, whose first row's blocks are at `blocks`; out is that of all.
+  virtual void pack(int64_t panel, const uint8_t* blocks, int64_t row_bytes, int64_t rows,
+                    uint8_t* out) const = 0;
 
   MatrixShape shape_;
-  HugeMemory memory_;
+  const GgmlFormat& format_;
+
+ private:
+  const uint8_t* blocks_;
+  int64_t panels_;
+  size_t bytes_;
   std::string name_ = fmt::format("int8 dot product of rearranged blocks, {}", int_dot_name());
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<HugeMemory> memory_;
 };
 
 // Blocks that are d times whole numbers.
 class WholeKernel final : public GgmlKernel {
  public:
   WholeKernel(const CodedTensor& weights, const GgmlFormat& format, const IntLayout& layout)
-      : GgmlKernel(weights.matrix(), layout.total_bytes), layout_(layout) {
-    PanelPacker packer(format, layout_);
-    uint8_t* const out = memory();
-    const int64_t row_bytes = shape_.cols / format.block_cols * format.block_bytes;
-    for_panels(weights, row_bytes, [&](int64_t panel, const uint8_t* blocks, int64_t rows) {
-      packer.pack(blocks, row_bytes, rows, out + panel * layout_.panel_code_bytes,
-                  [&](int64_t row, int64_t block, const GgmlHeader& header) {
-                    layout_.set_parameters(panel * 16 + row, block, header.d, 0, out);
-                  });
-    });
-  }
+      : GgmlKernel(weights, format, layout.panels, layout.total_bytes), layout_(layout) {}
 
   void multiply(Activations& x, float* y, int64_t y_stride, ThreadPool& pool) const override {
     BITSMITH_ASSERT(x.cols() == shape_.cols && y_stride >= shape_.rows);
-    if (x.tokens() == 0 || layout_.panels == 0) return;
-    const IntJob job = {&layout_, memory(), &x.int8(32, pool), x.tokens(), y, y_stride};
+    if (x.tokens() == 0) return;
+    const auto memory = rearranged(pool);
+    const IntJob job = {&layout_, bytes_of(*memory), &x.int8(32, pool), x.tokens(), y, y_stride};
     for_panel_ranges(layout_.panels, x.tokens(), int_scratch_bytes(layout_), pool,
                      [&](const PanelRange& range, std::span<uint8_t> scratch) {
                        multiply_int(job, range, scratch);
@@ -136,6 +154,15 @@ class WholeKernel final : public GgmlKernel {
   }
 
  private:
+  void pack(int64_t panel, const uint8_t* blocks, int64_t row_bytes, int64_t rows,
+            uint8_t* out) const override {
+    PanelPacker(format_, layout_)
+        .pack(blocks, row_bytes, rows, out + panel * layout_.panel_code_bytes,
+              [&](int64_t row, int64_t block, const GgmlHeader& header) {
+                layout_.set_parameters(panel * 16 + row, block, header.d, 0, out);
+              });
+  }
+
   IntLayout layout_;
 };
 
@@ -153,37 +180,15 @@ BlockJob job_of(const GgmlFormat& format, const MatrixShape& shape) {
 class BlockKernel final : public GgmlKernel {
  public:
   BlockKernel(const CodedTensor& weights, const GgmlFormat& format, const BlockJob& job)
-      : GgmlKernel(weights.matrix(), job.planes.panels * job.panel_bytes()), job_(job) {
-    job_.panels = memory();
-    PanelPacker packer(format, job_.planes);
-    const int64_t row_bytes = shape_.cols / format.block_cols * format.block_bytes;
-    const auto subs = static_cast<size_t>(format.sub_blocks());
-    for_panels(weights, row_bytes, [&](int64_t panel, const uint8_t* blocks, int64_t rows) {
-      uint8_t* const out = memory() + panel * job_.panel_bytes();
-      packer.pack(blocks, row_bytes, rows, out,
-                  [&](int64_t row, int64_t block, const GgmlHeader& header) {
-                    uint8_t* head = out + job_.planes.panel_code_bytes + block * job_.block_bytes();
-                    put_half(head + row * 2, header.d);
-                    if (format.offsets == GgmlOffset::kHalf) {  // + m is - (-m) * 1
-                      put_half(head + 32 + row * 2, header.m ^ 0x8000);
-                    } else if (job_.has_min) {
-                      put_half(head + 32 + row * 2, header.m);
-                    }
-                    uint8_t* sub = head + job_.head_bytes() + row;
-                    for (size_t j = 0; j < subs; ++j, sub += job_.sub_bytes()) {
-                      const bool plain = format.scales == GgmlScale::kHalf;
-                      sub[0] = static_cast<uint8_t>(plain ? 1 : header.scale[j]);
-                      if (!job_.has_min) continue;
-                      sub[16] = format.offsets == GgmlOffset::kHalf ? 1 : header.min[j];
-                    }
-                  });
-    });
-  }
+      : GgmlKernel(weights, format, job.planes.panels, job.planes.panels * job.panel_bytes()),
+        job_(job) {}
 
   void multiply(Activations& x, float* y, int64_t y_stride, ThreadPool& pool) const override {
     BITSMITH_ASSERT(x.cols() == shape_.cols && y_stride >= shape_.rows);
-    if (x.tokens() == 0 || job_.planes.panels == 0) return;
+    if (x.tokens() == 0) return;
+    const auto memory = rearranged(pool);
     BlockJob job = job_;
+    job.panels = bytes_of(*memory);
     job.x = &x.int8(job.sub_cols, pool);
     job.tokens = x.tokens();
     job.y = y;
@@ -195,6 +200,28 @@ class BlockKernel final : public GgmlKernel {
   }
 
  private:
+  void pack(int64_t panel, const uint8_t* blocks, int64_t row_bytes, int64_t rows,
+            uint8_t* out) const override {
+    out += panel * job_.panel_bytes();
+    const auto subs = static_cast<size_t>(format_.sub_blocks());
+    const bool plain = format_.scales == GgmlScale::kHalf;
+    const bool half_offset = format_.offsets == GgmlOffset::kHalf;  // + m is - (-m) * 1
+    PanelPacker(format_, job_.planes)
+        .pack(blocks, row_bytes, rows, out,
+              [&](int64_t row, int64_t block, const GgmlHeader& header) {
+                uint8_t* head = out + job_.planes.panel_code_bytes + block * job_.block_bytes();
+                put_half(head + row * 2, header.d);
+                if (job_.has_min) {
+                  put_half(head + 32 + row * 2, header.m ^ (half_offset ? 0x8000 : 0));
+                }
+                uint8_t* sub = head + job_.head_bytes() + row;
+                for (size_t j = 0; j < subs; ++j, sub += job_.sub_bytes()) {
+                  sub[0] = static_cast<uint8_t>(plain ? 1 : header.scale[j]);
+                  if (job_.has_min) sub[16] = half_offset ? 1 : header.min[j];
+                }
+              });
+  }
+
   static void put_half(uint8_t* out, int bits) {
     out[0] = static_cast<uint8_t>(bits);
     out[1] = static_cast<uint8_t>(bits >> 8);
@@ -222,17 +249,17 @@ class GgmlKernels final : public LinearKernelFamily {
                     weights.bytes.size() >=
                         weights.scheme.codec->encoded_bytes(shape, weights.scheme.options));
     if (shape.rows == 0 || shape.cols == 0 || !is_uniform(format)) return nullptr;
-    const int bits = bits_of(format);
-    const bool whole = size_t{1} << bits == format.levels.size();
-    if (!whole) return nullptr;  // trits
     if (format.scales == GgmlScale::kHalf && format.offsets == GgmlOffset::kNone) {
-      const IntLayout layout(shape, bits, format.block_cols, true);
-      if (format.levels[0] != -layout.symmetric_zero()) return nullptr;
+      const IntLayout layout(shape, bits_of(format), format.block_cols, true);
+      if (format.levels[0] != -layout.symmetric_zero()) return nullptr;  // trits
       return std::make_unique<WholeKernel>(weights, format, layout);
     }
-    const bool factors = format.scales == GgmlScale::kHalfTimesFactor;
-    if (!factors && format.scales != GgmlScale::kHalf) return nullptr;
-    return std::make_unique<BlockKernel>(weights, format, job_of(format, shape));
+    if (format.scales != GgmlScale::kHalfTimesFactor && format.scales != GgmlScale::kHalf) {
+      return nullptr;
+    }
+    const BlockJob job = job_of(format, shape);
+    if (!job.is_supported()) return nullptr;
+    return std::make_unique<BlockKernel>(weights, format, job);
   }
 };
 

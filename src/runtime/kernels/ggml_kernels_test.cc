@@ -17,7 +17,7 @@ class GgmlKernel : public CodecKernelTest {
     std::vector<std::byte> bytes(scheme.codec->encoded_bytes(shape, scheme.options));
     Random random(static_cast<uint64_t>(shape.rows));
     for (size_t i = 0; i < bytes.size(); i += 2) {
-      // Of a binary16 below 2; as a code or factor anything but two bits of it.
+      // Of a binary16 below 1; as a code or factor anything but two bits of it.
       bytes[i] = static_cast<std::byte>(random.next());
       if (i + 1 < bytes.size()) bytes[i + 1] = static_cast<std::byte>(random.next() & 0xbb);
     }
@@ -51,7 +51,40 @@ TEST_P(GgmlKernel, KQuants) {
   }
 }
 
+// Panels side by side that are not neighbours.
+TEST_P(GgmlKernel, ManyPanels) {
+  for (const std::string id : {"q4_0", "q4_k", "q6_k"}) check_random(id, {330, 256}, {1});
+}
+
 BITSMITH_EACH_TARGET(GgmlKernel);
+
+TEST(GgmlKernels, MakeWhatTheyGaveBackAgain) {
+  const Scheme scheme("q4_k", nlohmann::json::object());
+  const std::vector<std::byte> bytes = encode_normal(scheme, {40, 256});
+  const CodedTensor weights{"w", {40, 256}, scheme, bytes};
+  const auto kernel = make_linear_kernel(weights);
+  EXPECT_EQ(kernel->rearranged_bytes(), 0U);
+  const std::vector<float> x(256, 0.5F);
+  std::vector<float> first(40);
+  std::vector<float> second(40);
+  ThreadPool pool(2);
+  Activations activations(x.data(), 1, 256);
+  kernel->multiply(activations, first.data(), 40, pool);
+  EXPECT_GE(kernel->rearranged_bytes(), bytes.size());
+  kernel->release();
+  EXPECT_EQ(kernel->rearranged_bytes(), 0U);
+  kernel->multiply(activations, second.data(), 40, pool);
+  EXPECT_EQ(first, second);
+}
+
+TEST(GgmlKernels, WhatIsLeftToTheDecoder) {
+  for (const std::string id : {"tq1_0", "tq2_0", "iq4_nl", "iq4_xs", "mxfp4_ggml", "nvfp4_ggml"}) {
+    const Scheme scheme(id, nlohmann::json::object());
+    const std::vector<std::byte> bytes = encode_normal(scheme, {16, 256});
+    const CodedTensor weights{"w", {16, 256}, scheme, bytes};
+    EXPECT_TRUE(make_linear_kernel(weights)->name().starts_with("decoded")) << id;
+  }
+}
 
 }  // namespace
 }  // namespace bitsmith

@@ -87,20 +87,23 @@ float median_gap(std::vector<float> levels) {
 
 std::vector<LevelTable> make_row_level_tables(std::span<const std::vector<float>> rows) {
   constexpr int32_t kOffset = 128;
+  std::vector<LevelTable> tables;
+  for (const std::vector<float>& levels : rows) {
+    auto wide = make_wide_level_table(levels);
+    if (!wide) return {};
+    tables.push_back(std::move(*wide));
+  }
   const bool fine = std::ranges::all_of(rows, [&](const std::vector<float>& levels) {
     return largest_magnitude(levels) / 127.0F <= median_gap(levels) / 5.0F;
   });
-  std::vector<LevelTable> tables;
-  for (const std::vector<float>& levels : rows) {
-    const auto wide = make_wide_level_table(levels);
-    if (!wide) return {};
-    tables.push_back(*wide);
-    if (!fine) continue;
-    LevelTable& table = tables.back();
-    table = {.unit = largest_magnitude(levels) / 127.0F, .offset = kOffset};
-    for (const float level : levels) {
+  if (!fine) return tables;
+  for (size_t row = 0; row < rows.size(); ++row) {
+    LevelTable& table = tables[row];
+    table = {.unit = largest_magnitude(rows[row]) / 127.0F, .offset = kOffset};
+    for (const float level : rows[row]) {
       const float number = table.unit > 0 ? std::nearbyint(level / table.unit) : 0.0F;
-      table.low.push_back(static_cast<uint8_t>(static_cast<int32_t>(number) + kOffset));
+      table.low.push_back(static_cast<uint8_t>(
+          static_cast<int32_t>(std::clamp(number, -127.0F, 127.0F)) + kOffset));
     }
   }
   return tables;

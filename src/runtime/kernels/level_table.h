@@ -9,7 +9,7 @@
 namespace bitsmith {
 
 // level = unit * (number - offset), number = 128 * high + low, both below 128: products of pairs of
-// such bytes with signed bytes do not saturate anywhere.
+// such bytes with signed bytes do not saturate anywhere. (Rows' own tables: see below.)
 //
 // Narrow (high = 0 everywhere) where all levels are multiples of a power of two of at most 7 bits,
 // which includes E2M1, E2M3, the usual powers of two and all integers up to 7 bits; otherwise of 14

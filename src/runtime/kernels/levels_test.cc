@@ -71,6 +71,21 @@ TEST(LevelTable, OfZerosAndOfNoNumbers) {
   EXPECT_FALSE(make_wide_level_table(std::vector<float>{std::nanf(""), 1}));
 }
 
+TEST(LevelTable, OfRows) {
+  Random random(3);
+  std::vector<std::vector<float>> rows = {std::vector<float>(16), normal_floats(random, 16)};
+  for (size_t i = 0; i < 16; ++i) rows[1][i] = 0.1F * static_cast<float>(i) - 0.7F;
+  for (const LevelTable& table : make_row_level_tables(rows)) {
+    EXPECT_FALSE(table.wide);
+    EXPECT_EQ(table.offset, 128);
+  }
+  EXPECT_LE(table_error(rows[1], make_row_level_tables(rows)[1]), largest(rows[1]) / 127 / 1.99);
+  rows[1][3] = 300;  // too far out for bytes, and so for all rows
+  for (const LevelTable& table : make_row_level_tables(rows)) EXPECT_TRUE(table.wide);
+  rows[1][3] = std::nanf("");
+  EXPECT_TRUE(make_row_level_tables(rows).empty());
+}
+
 class LevelKernel : public CodecKernelTest {
  protected:
   static void check_scheme(const Scheme& scheme, const MatrixShape& shape,
@@ -187,6 +202,13 @@ std::string kernel_of(const Scheme& scheme) {
   const std::vector<std::byte> bytes = encode_normal(scheme, {17, 80});
   const CodedTensor weights{"w", {17, 80}, scheme, bytes};
   return std::string(make_linear_kernel(weights)->name());
+}
+
+TEST(LevelKernelFallback, RowsHaveNumbersOfOneByte) {
+  for (const int bits : {3, 4}) {
+    EXPECT_TRUE(kernel_of(Scheme("codebook", {{"bits", bits}}))
+                    .starts_with("int8 dot product of 8-bit levels"));
+  }
 }
 
 TEST(LevelKernelFallback, WhatIsLeftToTheDecoder) {

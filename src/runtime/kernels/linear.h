@@ -66,8 +66,8 @@ class Activations {
 };
 
 // A weight matrix ready to multiply. Reads the coded bytes where they lie; owns at most small
-// tables, unless it keeps decoded weights. May be shared by threads that each bring their own
-// Activations.
+// tables, unless it keeps decoded or rearranged weights. May be shared by threads that each bring
+// their own Activations.
 class LinearKernel {
  public:
   virtual ~LinearKernel() = default;
@@ -86,6 +86,11 @@ class LinearKernel {
   // Decodes the weights once and multiplies with them from then on: the same results. Not while
   // another thread multiplies.
   virtual void keep_decoded(ThreadPool& /*pool*/) {}
+
+  // Bytes of rearranged weights that it holds now: some kernels make them at the first use.
+  virtual uint64_t rearranged_bytes() const { return 0; }
+  // Gives these back; the next use makes them again.
+  virtual void release() const {}
 };
 
 // Makes kernels for one codec; info().id is the codec's id. To add one, write kernels/<codec>.cc.

@@ -26,7 +26,10 @@ class LinearStep final : public Step {
   }
 
   std::string_view kernel_name() const override { return kernel_->name(); }
-  uint64_t memory_bytes() const override { return bias_.size() * sizeof(float); }
+  uint64_t memory_bytes() const override {
+    return bias_.size() * sizeof(float) + kernel_->rearranged_bytes();
+  }
+  void release() const override { kernel_->release(); }
 
  private:
   std::shared_ptr<const LinearKernel> kernel_;
