@@ -191,7 +191,7 @@ HWY_INLINE Floats add_mean(Floats mean, int32_t neg_sum, float x_scale, Floats y
 
 // One token: digits are used as soon as they are unpacked, and kStreams panels, `distance` from
 // each other, are read side by side, as in int_panels.cc, but whole vectors of each at a time.
-template <int kBase, size_t kPlanes, bool kMean, size_t kStreams>
+template <int kBase, size_t kPlanes, size_t kStreams>
 HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t distance,
                                  const Tile& tile) {
   using Cursor = DigitCursor<kBase>;
@@ -199,6 +199,7 @@ HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t d
   const DigitJob& job = work.job;
   const int64_t groups = job.x->groups;
   const int64_t groups_per_scale = job.groups_per_scale();
+  const bool has_mean = job.matrix->has_mean;
   for (size_t part = 0; part < kParts; ++part) {
     Cursor digits[kStreams][kPlanes];
     ScaleCursor scales[kStreams][kPlanes];
@@ -239,7 +240,7 @@ HWY_NOINLINE void multiply_token(const DigitWork& work, int64_t panel, int64_t d
             y[s] = add_dot(work.centred<kBase>(dot, tile.neg_sums[g]), scale[s][p], tile.scales[g],
                            y[s]);
           });
-          if constexpr (kMean) {
+          if (has_mean) {
             if (fresh[phase]) mean[s] = means[s].next();
             y[s] = add_mean(mean[s], tile.neg_sums[g], tile.scales[g], y[s]);
           }
@@ -339,15 +340,11 @@ void multiply_base(const DigitJob& job, const PanelRange& range, uint8_t* scratc
   const DigitWork work(job);
   if (job.tokens == 1) {
     const Tile tile = tile_of(job, range.panel_begin, 0);
-    const auto run_with = [&](auto planes, auto streams, auto mean) {
+    const auto run = [&](auto planes, auto streams) {
       for_streams<streams>(range, tile,
                            [&](int64_t panel, int64_t distance, auto count, const Tile& at) {
-                             multiply_token<kBase, planes, mean, count>(work, panel, distance, at);
+                             multiply_token<kBase, planes, count>(work, panel, distance, at);
                            });
-    };
-    const auto run = [&](auto planes, auto streams) {
-      return job.matrix->has_mean ? run_with(planes, streams, std::true_type())
-                                  : run_with(planes, streams, std::false_type());
     };
     switch (work.planes) {
       case 1:
