@@ -225,25 +225,6 @@ HWY_NOINLINE void multiply_tile(const BlockJob& job, int64_t panel,
   }
 }
 
-// All tokens of a block of activations.
-template <size_t kQuads, bool kMin>
-void multiply_tiles(const BlockJob& job, int64_t panel, const uint8_t* unpacked, Tile tile) {
-  int64_t tokens = tile.n;
-  const auto run = [&](auto count) {
-    constexpr size_t kTokens = decltype(count)::value;
-    while (tokens >= static_cast<int64_t>(kTokens)) {
-      multiply_tile<kQuads, kMin, kTokens>(job, panel, unpacked, tile);
-      tile.advance(kTokens, job.x->group_cols, job.y_stride);
-      tokens -= static_cast<int64_t>(kTokens);
-    }
-  };
-  if constexpr (kPartBytes == 64) {  // only there are enough registers
-    run(std::integral_constant<size_t, 16>());
-  }
-  run(std::integral_constant<size_t, 4>());
-  run(std::integral_constant<size_t, 1>());
-}
-
 template <int kBits, size_t kSubs, bool kMin>
 void multiply_range(const BlockJob& job, const PanelRange& range, uint8_t* scratch) {
   if (job.tokens == 1) {
@@ -257,7 +238,10 @@ void multiply_range(const BlockJob& job, const PanelRange& range, uint8_t* scrat
   for (int64_t panel = range.panel_begin; panel < range.panel_end; ++panel) {
     unpack_panel<kBits>(job, panel, scratch);
     for (int64_t block = range.block_begin; block < range.block_end; ++block) {
-      multiply_tiles<8 / kSubs, kMin>(job, panel, scratch, tile_of(job, panel, block));
+      for_token_tiles(tile_of(job, panel, block), job.x->group_cols, job.y_stride,
+                      [&](auto tokens, const Tile& tile) {
+                        multiply_tile<8 / kSubs, kMin, tokens>(job, panel, scratch, tile);
+                      });
     }
   }
 }

@@ -139,21 +139,19 @@ HWY_NOINLINE void multiply_tile(const NumberJob& job, int64_t panel,
   }
 }
 
-// All tokens of a block.
-template <int kRadix, size_t kGroups>
-void multiply_block(const NumberJob& job, int64_t panel, const uint8_t* unpacked, Tile tile) {
-  int64_t tokens = tile.n;
+// Calls one(integral_constant<size_t, tokens>, tile) for the tokens of a block, as many at once as
+// there are registers for.
+template <class One>
+HWY_INLINE void for_token_tiles(Tile tile, int64_t group_cols, int64_t y_stride, const One& one) {
+  int64_t left = tile.n;
   const auto run = [&](auto count) {
-    constexpr size_t kTokens = decltype(count)::value;
-    while (tokens >= static_cast<int64_t>(kTokens)) {
-      multiply_tile<kRadix, kGroups, kTokens>(job, panel, unpacked, tile);
-      tile.advance(kTokens, job.x->group_cols, job.y_stride);
-      tokens -= static_cast<int64_t>(kTokens);
+    constexpr auto kTokens = static_cast<int64_t>(decltype(count)::value);
+    for (; left >= kTokens; left -= kTokens) {
+      one(count, tile);
+      tile.advance(kTokens, group_cols, y_stride);
     }
   };
-  if constexpr (kPartBytes == 64) {  // only there are enough registers
-    run(std::integral_constant<size_t, 16>());
-  }
+  if constexpr (kPartBytes == 64) run(std::integral_constant<size_t, 16>());
   run(std::integral_constant<size_t, 4>());
   run(std::integral_constant<size_t, 1>());
 }
@@ -163,7 +161,10 @@ template <int kRadix, size_t kGroups>
 void multiply_blocks(const NumberJob& job, const PanelRange& range, int64_t panel,
                      const uint8_t* unpacked) {
   for (int64_t block = range.block_begin; block < range.block_end; ++block) {
-    multiply_block<kRadix, kGroups>(job, panel, unpacked, tile_of(job, panel, block));
+    for_token_tiles(tile_of(job, panel, block), job.x->group_cols, job.y_stride,
+                    [&](auto tokens, const Tile& tile) {
+                      multiply_tile<kRadix, kGroups, tokens>(job, panel, unpacked, tile);
+                    });
   }
 }
 

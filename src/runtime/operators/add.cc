@@ -2,35 +2,10 @@
 #include <algorithm>
 
 #include "runtime/kernels/elementwise.h"
-#include "runtime/native_operator.h"
+#include "runtime/operators/elementwise_step.h"
 
 namespace bitsmith {
 namespace {
-
-class AddStep final : public Step {
- public:
-  AddStep(Preparation& preparation, const Node& node)
-      : channels_(preparation.equal_channels(node)),
-        a_(node.inputs[0]),
-        b_(node.inputs[1]),
-        y_(node.outputs[0]) {}
-
-  void run(Batch& batch) override {
-    const float* a = batch.data(a_);
-    const float* b = batch.data(b_);
-    float* y = batch.data(y_);
-    for_rows(batch, batch.rows(), channels_, [&](int64_t begin, int64_t end) {
-      const int64_t first = begin * channels_;
-      add(a + first, b + first, (end - begin) * channels_, y + first);
-    });
-  }
-
- private:
-  int64_t channels_;
-  ValueId a_;
-  ValueId b_;
-  ValueId y_;
-};
 
 class AddVectorStep final : public Step {
  public:
@@ -73,7 +48,7 @@ class Add final : public NativeOperator {
         return std::make_unique<AddVectorStep>(preparation, node, value);
       }
     }
-    return std::make_unique<AddStep>(preparation, node);
+    return std::make_unique<BinaryStep<add, 1>>(preparation, node);
   }
   std::vector<size_t> in_place_inputs() const override { return {0, 1}; }
 };
